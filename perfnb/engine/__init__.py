@@ -1,0 +1,154 @@
+"""Engines that run SQL, and the lazy `Table` that models read.
+
+A model composes one statement in DuckDB's dialect (portable subset) and runs
+it once; the engine translates it where it is not DuckDB. Values and names
+enter a statement only through `literal` and `identifier`.
+"""
+
+import functools
+import importlib.util
+import re
+from dataclasses import dataclass, field, replace
+
+from perfnb.errors import MissingColumns, MissingTable, PerfnbError
+
+__all__ = ["Table", "connect", "identifier", "literal", "sql_of"]
+
+
+def identifier(name):
+    """`name` as a quoted SQL identifier."""
+    return '"' + str(name).replace('"', '""') + '"'
+
+
+def literal(value):
+    """`value` (text, number or None) as an SQL literal."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    if isinstance(value, int | float):
+        return repr(value)
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def connect(url="duckdb"):
+    """The engine behind `url`: "duckdb" (in memory), "spark://local[2]" or "sc://host:15002"."""
+    if url == "duckdb":
+        from perfnb.engine.duck import DuckDB
+
+        return DuckDB()
+    if url.startswith(("spark://", "sc://")):
+        missing = [name for name in ("pyspark", "sqlglot") if not importlib.util.find_spec(name)]
+        if missing:
+            raise PerfnbError(
+                f"{url} needs {' and '.join(missing)}, which is not installed. "
+                'Install it: pip install "perfnb[spark]"'
+            )
+        return _spark(url)
+    raise PerfnbError(
+        f'engine {url!r} is not known; expected "duckdb", "spark://local[2]", "spark://host:port" '
+        'or "sc://host:port" (Spark Connect)'
+    )
+
+
+@functools.cache
+def _spark(url):
+    # One Spark session serves a process: starting one takes seconds, and Spark allows no second.
+    from perfnb.engine.spark import Spark
+
+    return Spark(url)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A lazy handle: an engine and the SELECT that yields the rows, under perfnb's names.
+
+    `columns` maps each column to its type as the engine spells it; `origin` is
+    what errors call it (the file). An `absent` table has the right columns and
+    no rows: it stands in where an analysis said that it can do without.
+    """
+
+    name: str
+    engine: object = field(repr=False)
+    sql: str = field(repr=False)
+    columns: dict
+    origin: str
+    absent: bool = False
+
+    def require(self, *names):
+        """This table, if it has all of `names`; MissingColumns otherwise."""
+        missing = [name for name in names if name not in self.columns]
+        if missing:
+            pairs = ", ".join(f'"{name}": "…"' for name in missing)
+            raise MissingColumns(
+                f"{self.name} ({self.origin}): missing column {', '.join(missing)}; "
+                f"found {', '.join(self.columns) or 'none'}. Map it: columns={{{pairs}}}"
+            )
+        return self
+
+    def has(self, name):
+        """Whether the table has a column `name`."""
+        return name in self.columns
+
+    def column(self, name, type="VARCHAR"):
+        """The quoted column, or a typed NULL where the table has none: for columns that may be absent."""
+        return identifier(name) if self.has(name) else f"CAST(NULL AS {type})"
+
+    def micros(self, name="timestamp"):
+        """SQL for the column's moment as whole microseconds since 1970 (UTC)."""
+        return self.engine.micros(identifier(name))
+
+    def fetch(self, sql):
+        """Run a statement that reads `{table}` (this table's rows); a pandas frame of the result."""
+        return self.engine.fetch(sql.replace("{table}", f"({self.sql})"))
+
+    def rows(self, limit=None):
+        """The rows as a pandas frame, all of them or the first `limit` (of no particular order)."""
+        return self.fetch("SELECT * FROM {table} AS t" + (f" LIMIT {int(limit)}" if limit else ""))
+
+    def count(self):
+        """The number of rows."""
+        return int(self.fetch("SELECT COUNT(*) AS n FROM {table} AS t")["n"].iloc[0])
+
+
+def absent(name, engine, types, location):
+    """An empty Table with the columns `types`, for a table that `location` does not have."""
+    if not types:
+        raise MissingTable(f"{location}: no table {name}")
+    nulls = ", ".join(f"CAST(NULL AS {type}) AS {identifier(column)}" for column, type in types.items())
+    return Table(name, engine, f"SELECT {nulls} WHERE 1 = 0", dict(types), f"not in {location}", absent=True)
+
+
+class _Captured(Exception):
+    def __init__(self, sql):
+        self.sql = sql
+
+
+class _Recorder:
+    def __init__(self, engine):
+        self._engine = engine
+
+    def __getattr__(self, name):
+        return getattr(self._engine, name)
+
+    def fetch(self, sql):
+        raise _Captured(sql)
+
+
+def sql_of(function, table, *arguments, dialect="duckdb", **options):
+    """The first statement that `function(table, …)` would run, as text to read or to paste elsewhere.
+
+    `dialect` names any dialect of sqlglot ("bigquery", "snowflake", "spark" …), which must be
+    installed for dialects other than DuckDB's.
+    """
+    try:
+        function(replace(table, engine=_Recorder(table.engine)), *arguments, **options)
+    except _Captured as captured:
+        sql = captured.sql
+    else:
+        raise PerfnbError(f"{function.__name__} runs no statement")
+    if dialect == "duckdb":
+        return re.sub(r"\n\s*\n", "\n", sql)
+    import sqlglot
+
+    return sqlglot.transpile(sql, read="duckdb", write=dialect, pretty=True)[0]
