@@ -143,9 +143,7 @@ def _units(touchpoints, steps, within_us, entry, period, by):
         opens += f" AND t >= {_midnight(period.since)} AND t < {_midnight(period.until)}"
     start = f"CASE WHEN {opens} THEN t END"
     if entry == "first":
-        start = (
-            f"CASE WHEN {opens} AND t = MIN(CASE WHEN m_1 = 1 THEN t END) OVER (PARTITION BY u) THEN t END"
-        )
+        start = f"CASE WHEN {opens} AND t = MIN(CASE WHEN m_1 = 1 THEN t END) OVER (PARTITION BY u) THEN t END"
     ctes = [
         f"events AS (SELECT user_id AS u, {at} AS t, event, {group} AS g FROM {{table}} AS source "
         f'WHERE user_id IS NOT NULL AND "timestamp" IS NOT NULL AND event IN ({named}))',
@@ -158,9 +156,7 @@ def _units(touchpoints, steps, within_us, entry, period, by):
             f"before_{k} AS (SELECT hop_{k - 1}.*, MAX(s_{k - 1}) OVER (PARTITION BY u ORDER BY t "
             f"ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS p FROM hop_{k - 1})"
         )
-        kept = ", ".join(
-            ["u", "t", "g", *(f"m_{j}" for j, _ in _numbered(steps)), *(f"s_{j}" for j in range(1, k))]
-        )
+        kept = ", ".join(["u", "t", "g", *(f"m_{j}" for j, _ in _numbered(steps)), *(f"s_{j}" for j in range(1, k))])
         ctes.append(
             f"hop_{k} AS (SELECT {kept}, CASE WHEN m_{k} = 1 AND p IS NOT NULL{inside} THEN p END AS s_{k} FROM before_{k})"
         )
@@ -247,9 +243,7 @@ def _reported(counts, steps, by, definition):
     table["dropped"] = table["dropped"].astype("Int64")
     table["definition"] = definition
     order = ["units", "from_units", "rate", "low", "high", "overall", "overall_low", "overall_high"]
-    return table[
-        [*([by] if by else []), "step", "name", *order, "dropped", "out_of_order", "immature", "definition"]
-    ]
+    return table[[*([by] if by else []), "step", "name", *order, "dropped", "out_of_order", "immature", "definition"]]
 
 
 def _definition(within, entry, period):

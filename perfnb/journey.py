@@ -153,8 +153,7 @@ def transitions(touchpoints, *, conversion="order", events=None, touchpoint="cha
     """
     ctes = journeys_sql(touchpoints, conversion=conversion, events=events, touchpoint=touchpoint, lookback=lookback)
     found = touchpoints.fetch(
-        f"{ctes},\n{_STEPS}\n"
-        'SELECT "from", "to", SUM(journeys) AS transitions FROM steps GROUP BY "from", "to"'
+        f'{ctes},\n{_STEPS}\nSELECT "from", "to", SUM(journeys) AS transitions FROM steps GROUP BY "from", "to"'
     )
     found["transitions"] = found["transitions"].astype(int)
     found["share_out"] = found["transitions"] / found.groupby("from")["transitions"].transform("sum")
@@ -267,7 +266,7 @@ untouched AS (SELECT c.n, c.value FROM converted AS c
 
 
 # One row per kind of transition: journeys takes each journey once, weight each conversion (or null journey).
-_STEPS = f"""hops AS (SELECT u, ends, label, place, LEAD(label) OVER (PARTITION BY u, ends ORDER BY place) AS after
+_STEPS = """hops AS (SELECT u, ends, label, place, LEAD(label) OVER (PARTITION BY u, ends ORDER BY place) AS after
   FROM merged),
 weighed AS (SELECT hops.*, COALESCE(c.n, 1) AS n, c.value FROM hops
   LEFT JOIN converted AS c ON hops.u = c.u AND hops.ends = c.t),
@@ -287,7 +286,5 @@ def _rank(stages):
     wrong = sorted(set(stages.values()) - set(STAGES))
     if wrong:
         raise BadParameter(f"stages: {wrong[0]!r} is no stage; expected {', '.join(STAGES)}")
-    ranks = " ".join(
-        f"WHEN event = {literal(event)} THEN {STAGES.index(stage) + 1}" for event, stage in stages.items()
-    )
+    ranks = " ".join(f"WHEN event = {literal(event)} THEN {STAGES.index(stage) + 1}" for event, stage in stages.items())
     return f"CASE {ranks} ELSE 0 END"

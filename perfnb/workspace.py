@@ -140,9 +140,7 @@ def open(location, *, columns=None, files=None, optional=(), engine="duckdb"):
         engine, location = match.groups()
     unknown = [name for name in (*(files or ()), *optional) if name not in vocabulary.TABLES]
     if unknown:
-        raise MissingTable(
-            f"{unknown[0]!r} is no table of a workspace; expected {', '.join(vocabulary.TABLES)}"
-        )
+        raise MissingTable(f"{unknown[0]!r} is no table of a workspace; expected {', '.join(vocabulary.TABLES)}")
     backend = engines.connect(engine)
     if hasattr(location, "items"):
         sources, label = _from_frames(location, backend), "the mapping of frames"
@@ -151,9 +149,7 @@ def open(location, *, columns=None, files=None, optional=(), engine="duckdb"):
         label = label or str(location)
         if not folder.exists():
             raise MissingTable(f"{location}: no such folder or file")
-        sources = (
-            _from_folder(folder, files or {}, backend) if folder.is_dir() else _from_file(folder, backend)
-        )
+        sources = _from_folder(folder, files or {}, backend) if folder.is_dir() else _from_file(folder, backend)
     _check_mapping(columns or {}, sources, label)
     return Workspace(label, backend, sources, dict(columns or {}), tuple(optional))
 
@@ -164,9 +160,7 @@ def _from_frames(frames, backend):
     sources = {}
     for name, frame in frames.items():
         if name not in vocabulary.TABLES:
-            raise MissingTable(
-                f"{name!r} is no table of a workspace; expected {', '.join(vocabulary.TABLES)}"
-            )
+            raise MissingTable(f"{name!r} is no table of a workspace; expected {', '.join(vocabulary.TABLES)}")
         if not isinstance(frame, pa.Table):
             _refuse_duplicates([str(column) for column in frame.columns], f"frame {name!r}")
             frame = pa.Table.from_pandas(frame, preserve_index=False)
@@ -211,9 +205,7 @@ def _from_folder(folder, files, backend):
                 found.append(folder / name)
         if len(found) > 1:
             listed = " and ".join(path.name for path in found)
-            raise UnreadableData(
-                f"{folder}: {listed} both claim to be {name}. Keep one, or say which: files=…"
-            )
+            raise UnreadableData(f"{folder}: {listed} both claim to be {name}. Keep one, or say which: files=…")
         if found:
             sources[name] = _read(found[0], backend)
     if not sources:
@@ -234,9 +226,7 @@ def _from_file(path, backend):
     if not hasattr(backend, "database"):
         raise UnreadableData(f"{path}: a .duckdb file is read by DuckDB only, not by {backend.name}")
     found = {name: sql for name, sql in backend.database(str(path)).items() if name in vocabulary.TABLES}
-    return {
-        name: _Source(f"{path.name}, table {name}", sql, backend.columns(sql)) for name, sql in found.items()
-    }
+    return {name: _Source(f"{path.name}, table {name}", sql, backend.columns(sql)) for name, sql in found.items()}
 
 
 def _read(path, backend):
@@ -249,9 +239,7 @@ def _read(path, backend):
     if not path.name.endswith((".csv", ".csv.gz")):
         raise UnreadableData(f"{path}: expected .csv, .csv.gz or .parquet")
     header, delimiter = _header(path)
-    return _Source(
-        path.name, backend.csv(str(path), header, delimiter), dict.fromkeys(header, "VARCHAR"), text=True
-    )
+    return _Source(path.name, backend.csv(str(path), header, delimiter), dict.fromkeys(header, "VARCHAR"), text=True)
 
 
 def _header(path):
@@ -306,8 +294,7 @@ def _canonical(name, source, columns, backend):
     # TRY_CAST into its CSV reader, where it raises.)
     raw = backend.keep(source.sql) if source.text else source.sql
     casts = {
-        ours: _cast(identifier(column), source.columns[column], kinds[ours], backend)
-        for ours, column in theirs.items()
+        ours: _cast(identifier(column), source.columns[column], kinds[ours], backend) for ours, column in theirs.items()
     }
     for ours, column in theirs.items():
         if kinds[ours] == "timestamp" and casts[ours] is None:

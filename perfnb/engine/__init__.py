@@ -41,8 +41,7 @@ def connect(url="duckdb"):
         missing = [name for name in ("pyspark", "sqlglot") if not importlib.util.find_spec(name)]
         if missing:
             raise PerfnbError(
-                f"{url} needs {' and '.join(missing)}, which is not installed. "
-                'Install it: pip install "perfnb[spark]"'
+                f'{url} needs {" and ".join(missing)}, which is not installed. Install it: pip install "perfnb[spark]"'
             )
         return _spark(url)
     raise PerfnbError(

@@ -63,9 +63,7 @@ class DuckDB:
         try:
             self.connection.execute(f"ATTACH {literal(path)} AS {identifier(alias)} (READ_ONLY)")
         except duckdb.Error as error:
-            raise UnreadableData(
-                f"{path}: not a DuckDB database that can be opened ({_first(error)})"
-            ) from None
+            raise UnreadableData(f"{path}: not a DuckDB database that can be opened ({_first(error)})") from None
         found = self.connection.execute(
             "SELECT table_schema, table_name FROM information_schema.tables WHERE table_catalog = ?", [alias]
         ).fetchall()

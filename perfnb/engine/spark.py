@@ -68,10 +68,7 @@ class Spark:
 
     def columns(self, sql):
         types = {"string": "VARCHAR", "timestamp_ntz": "TIMESTAMP", "timestamp": "TIMESTAMP WITH TIME ZONE"}
-        return {
-            name: types.get(type, type.upper())
-            for name, type in self.session.sql(self._translate(sql)).dtypes
-        }
+        return {name: types.get(type, type.upper()) for name, type in self.session.sql(self._translate(sql)).dtypes}
 
     def keep(self, sql):
         frame = self.session.sql(self._translate(sql)).cache()

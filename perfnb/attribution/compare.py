@@ -1,0 +1,107 @@
+"""Models side by side, with what the channels cost and, on simulated shops, with the truth."""
+
+import numpy as np
+import pandas as pd
+
+from perfnb.errors import BadParameter
+
+
+def compare(credits, *, campaigns=None, truth=None):
+    """Credit of several models with cost, return and cost per order.
+
+    `credits` is a list of results of `rules` and `markov`. `campaigns` is the
+    Table with the cost by channel; `truth` the Table of a simulated shop: it
+    becomes the model "truth" (incremental orders, which need not add up to all).
+
+    Returns one row per model and channel: model, channel, credit (conversions),
+    share (0-1 of the model's credit), value, cost, roas (value / cost),
+    cost_per_order (cost / credit), low and high (of the credit, where known),
+    currency. Every channel with credit or cost stands under every model, so cost
+    adds up too; ratios without a base are null.
+    """
+    table = pd.concat([part[["model", "channel", "credit", "value", "currency"]] for part in credits])
+    currencies = set(table["currency"].dropna())
+    table["low"] = table["high"] = np.nan
+    cost = _cost(campaigns, currencies)
+    if truth is not None and not truth.absent:
+        table = pd.concat([table, _truth(truth, currencies)])
+    if len(currencies) > 1:
+        raise BadParameter(f"amounts in {', '.join(sorted(currencies))}: sums over two currencies mean nothing")
+    models = list(dict.fromkeys(table["model"]))
+    channels = sorted(set(table["channel"]) | set(cost.index))
+    grid = pd.MultiIndex.from_product([models, channels], names=["model", "channel"])
+    table = table.set_index(["model", "channel"]).reindex(grid).reset_index()
+    known = table["model"] != "truth"
+    table.loc[known, "credit"] = table.loc[known, "credit"].fillna(0.0)
+    has_value = table.groupby("model")["value"].transform(lambda values: values.notna().any())
+    table.loc[known & has_value, "value"] = table.loc[known & has_value, "value"].fillna(0.0)
+    table["share"] = table["credit"] / table.groupby("model")["credit"].transform("sum")
+    table["cost"] = table["channel"].map(cost).astype(float)
+    table["roas"] = _ratio(table["value"], table["cost"])
+    table["cost_per_order"] = _ratio(table["cost"], table["credit"])
+    table["currency"] = next(iter(currencies), None)
+    columns = ["model", "channel", "credit", "low", "high", "share", "value", "cost", "roas", "cost_per_order"]
+    return table[[*columns, "currency"]]
+
+
+def distance(comparison):
+    """How far each model's shares among the paid channels lie from the truth's.
+
+    Total variation distance: half the sum of absolute differences of shares, 0
+    (equal) to 1 (nothing in common). Channels without cost are left out: the
+    question is how money should move between those that cost some.
+
+    Returns one row per model: model, distance (0-1), misplaced (cost that
+    would move if budgets followed the model instead of the truth: distance ×
+    cost), currency. No rows where the truth is not known.
+    """
+    columns = ["model", "distance", "misplaced", "currency"]
+    paid = comparison[comparison["cost"] > 0]
+    shares = paid.pivot(index="channel", columns="model", values="credit").fillna(0.0).clip(lower=0)
+    if "truth" not in shares:
+        return pd.DataFrame(columns=columns)
+    shares = shares / shares.sum()
+    cost = paid.groupby("model")["cost"].sum().iloc[0]
+    rows = [
+        {"model": model, "distance": float((shares[model] - shares["truth"]).abs().sum() / 2)}
+        for model in shares
+        if model != "truth"
+    ]
+    table = pd.DataFrame(rows, columns=["model", "distance"])
+    table["misplaced"] = table["distance"] * cost
+    table["currency"] = comparison["currency"].iloc[0]
+    return table.sort_values(["distance", "model"], ignore_index=True)[columns]
+
+
+def _cost(campaigns, currencies):
+    if campaigns is None or campaigns.absent or not campaigns.has("cost"):
+        return pd.Series(dtype=float)
+    campaigns.require("channel")
+    currencies |= _currencies(campaigns, "cost")
+    found = campaigns.fetch(
+        "SELECT COALESCE(channel, '(unknown)') AS channel, CAST(SUM(cost) AS DOUBLE) AS cost "
+        "FROM {table} AS source GROUP BY COALESCE(channel, '(unknown)')"
+    )
+    return found.set_index("channel")["cost"].dropna()
+
+
+def _truth(truth, currencies):
+    truth.require("channel", "incremental_orders")
+    low, high = (truth.column(name, "DOUBLE") for name in ("low", "high"))
+    revenue = truth.column("incremental_revenue", "DOUBLE")
+    currencies |= _currencies(truth, "incremental_revenue")
+    return truth.fetch(
+        f"SELECT 'truth' AS model, channel, incremental_orders AS credit, CAST({revenue} AS DOUBLE) AS value, "
+        f"{low} AS low, {high} AS high FROM {{table}} AS source WHERE incremental_orders IS NOT NULL"
+    )
+
+
+def _currencies(table, amount):
+    if not (table.has("currency") and table.has(amount)):
+        return set()
+    found = table.fetch(f"SELECT DISTINCT currency FROM {{table}} AS source WHERE {amount} IS NOT NULL")
+    return set(found["currency"].dropna())
+
+
+def _ratio(part, whole):
+    return np.where(whole > 0, part / whole.where(whole > 0), np.nan)

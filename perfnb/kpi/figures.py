@@ -1,0 +1,130 @@
+"""The sums that KPIs are made of: one GROUP BY over the days of two periods."""
+
+from datetime import timedelta
+
+import pandas as pd
+
+from perfnb.engine import Table, identifier, literal
+from perfnb.errors import BadParameter
+from perfnb.kpi.catalogue import BASE
+from perfnb.period import Period, duration
+
+_TYPES = {
+    "date": "DATE",
+    "channel": "VARCHAR",
+    "campaign": "VARCHAR",
+    "visits": "BIGINT",
+    "orders": "BIGINT",
+    "revenue": "DECIMAL(38, 6)",
+    "currency": "VARCHAR",
+}
+
+
+def figures(campaigns, *, touchpoints=None, conversion="order", session_gap="30 minutes"):
+    """The campaigns table; where it is absent, visits, orders and revenue counted from the touchpoints.
+
+    A visit is then a run of one person's events with pauses of at most
+    `session_gap`, booked on the day and channel of its first event; an order is
+    a `conversion` event. Impressions, clicks and cost cannot be counted: they
+    stay absent.
+
+    Returns a Table with one row per day × channel × campaign.
+    """
+    if not campaigns.absent:
+        return campaigns
+    if touchpoints is None:
+        return campaigns
+    touchpoints.require("user_id", "timestamp", "event")
+    gap = round(duration(session_gap).total_seconds() * 1_000_000)
+    channel, campaign, currency = (touchpoints.column(name) for name in ("channel", "campaign", "currency"))
+    value = touchpoints.column("value", "DECIMAL(18, 6)")
+    sql = f"""WITH events AS (SELECT user_id AS u, {touchpoints.micros()} AS t, CAST("timestamp" AS DATE) AS "date", event,
+  {channel} AS channel, {campaign} AS campaign, {value} AS value, {currency} AS currency
+  FROM ({touchpoints.sql}) AS source),
+gaps AS (SELECT events.*, LAG(t) OVER (PARTITION BY u ORDER BY t, event, channel, campaign) AS before FROM events
+  WHERE u IS NOT NULL),
+counted AS (
+  SELECT "date", channel, campaign, 1 AS visits, 0 AS orders, CAST(NULL AS DECIMAL(18, 6)) AS revenue,
+    CAST(NULL AS VARCHAR) AS currency FROM gaps WHERE before IS NULL OR t - before > {gap}
+  UNION ALL SELECT "date", channel, campaign, 0, 1, value, currency FROM events WHERE event = {literal(conversion)})
+SELECT "date", channel, campaign, SUM(visits) AS visits, SUM(orders) AS orders, SUM(revenue) AS revenue,
+  MAX(currency) AS currency FROM counted GROUP BY "date", channel, campaign"""
+    return Table("campaigns", touchpoints.engine, sql, dict(_TYPES), f"counted from {touchpoints.origin}")
+
+
+def base(figures, *, period, compare="previous", by=("channel", "campaign")):
+    """Sums of the base columns by period and segment.
+
+    `period` is a Period or a text ("2025-08", "last 28 days": of the data).
+    `compare` is "previous" (as many days just before), "year_before" (364 days
+    before, the same weekdays), a Period or a text.
+
+    Returns one row per period and segment: period ("before", "after"), (by),
+    impressions, clicks, ad_visits, other_visits, visits, orders (counts),
+    revenue, cost (amounts; null where the source has no figure, which is not
+    0), days (with rows), since and last_day of the period, currency.
+    """
+    figures.require("date", *by)
+    after, before = _periods(figures, period, compare)
+    currencies = _currencies(figures)
+    day = '"date"'
+    inside = {"after": after, "before": before}
+    label = "CASE " + " ".join(f"WHEN {_within(day, span)} THEN {literal(name)}" for name, span in inside.items())
+    keys = [f"COALESCE({identifier(name)}, '(unknown)')" for name in by]
+    visits, clicks = figures.column("visits", "BIGINT"), figures.column("clicks", "BIGINT")
+    parts = {name: figures.column(name, "DOUBLE") for name in BASE}
+    parts["ad_visits"] = f"CASE WHEN {clicks} IS NOT NULL THEN {visits} END"
+    parts["other_visits"] = f"CASE WHEN {clicks} IS NULL THEN {visits} END"
+    sums = ", ".join(f"CAST(SUM({sql}) AS DOUBLE) AS {name}" for name, sql in parts.items())
+    named = "".join(f", {key} AS {identifier(name)}" for key, name in zip(keys, by, strict=True))
+    where = " OR ".join(_within(day, span) for span in inside.values())
+    groups = ", ".join([f"{label} END", *keys])
+    table = figures.fetch(
+        f"SELECT {label} END AS period{named}, {sums}, COUNT(DISTINCT {day}) AS days "
+        f"FROM {{table}} AS source WHERE {where} GROUP BY {groups}"
+    )
+    spans = {name: (pd.Timestamp(span.since), pd.Timestamp(span.last_day)) for name, span in inside.items()}
+    table["since"] = table["period"].map({name: span[0] for name, span in spans.items()})
+    table["last_day"] = table["period"].map({name: span[1] for name, span in spans.items()})
+    table["currency"] = next(iter(currencies), None)
+    if not set(inside) <= set(table["period"]):
+        missing = next(name for name in inside if name not in set(table["period"]))
+        raise BadParameter(
+            f"{figures.name} ({figures.origin}): no day in {inside[missing]} (the period {missing}). "
+            f"The data hold {_span(figures)}: choose period and compare inside it"
+        )
+    return table.sort_values(["period", *by], ignore_index=True)
+
+
+def _periods(figures, period, compare):
+    if not isinstance(period, Period):
+        seen = _span(figures)
+        period = Period.parse(period, end=seen.until)
+    if compare == "previous":
+        return period, period.previous()
+    if compare == "year_before":
+        return period, period.year_before()
+    return period, compare if isinstance(compare, Period) else Period.parse(compare)
+
+
+def _span(figures):
+    seen = figures.fetch('SELECT MIN("date") AS low, MAX("date") AS high FROM {table} AS source').iloc[0]
+    if pd.isna(seen["low"]):
+        raise BadParameter(f"{figures.name} ({figures.origin}): no rows, so no period")
+    return Period(pd.Timestamp(seen["low"]).date(), pd.Timestamp(seen["high"]).date() + timedelta(days=1))
+
+
+def _currencies(figures):
+    if not figures.has("currency"):
+        return []
+    found = figures.fetch("SELECT DISTINCT currency FROM {table} AS source WHERE currency IS NOT NULL")["currency"]
+    if len(found) > 1:
+        raise BadParameter(
+            f"{figures.name} ({figures.origin}): amounts in {', '.join(sorted(found))}; "
+            "sums over two currencies mean nothing. Convert them, or keep one"
+        )
+    return list(found)
+
+
+def _within(day, span):
+    return f"({day} >= DATE '{span.since}' AND {day} < DATE '{span.until}')"
