@@ -22,9 +22,7 @@ def wilson(successes, trials):
         half = _Z * np.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))
         low, high = (centre - half) / (1 + _Z**2 / n), (centre + half) / (1 + _Z**2 / n)
     # The limits at 0 and at n are exact zeros and ones; rounding must not carry them past.
-    return np.where(x == 0, np.where(n > 0, 0.0, np.nan), low), np.where(
-        x == n, np.where(n > 0, 1.0, np.nan), high
-    )
+    return np.where(x == 0, np.where(n > 0, 0.0, np.nan), low), np.where(x == n, np.where(n > 0, 1.0, np.nan), high)
 
 
 def mean(mean, variance, n):

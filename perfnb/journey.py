@@ -13,7 +13,7 @@ import pandas as pd
 
 from perfnb import intervals
 from perfnb.engine import identifier, literal
-from perfnb.errors import BadParameter
+from perfnb.errors import BadParameter, MissingColumns
 from perfnb.period import duration
 
 __all__ = ["STAGES", "contacts", "ends", "journeys_sql", "paths", "satisfaction", "stages", "transitions"]
@@ -37,8 +37,8 @@ def stages(touchpoints, *, stages=None):
     from_units (persons at the stage before), rate (0-1, of the stage before)
     with low and high (Wilson, 95 %), dropped (persons).
     """
-    touchpoints.require("user_id", "event", *(() if stages else ("stage",)))
-    rank = _rank(stages)
+    touchpoints.require("user_id", "event")
+    rank = _rank(touchpoints, stages)
     seen = ", ".join(f"MAX(CASE WHEN s = {k} THEN 1 ELSE 0 END) AS seen_{k}" for k in (1, 2, 3))
     events = ", ".join(f"SUM(CASE WHEN s = {k} THEN 1 ELSE 0 END) AS events_{k}" for k in (0, 1, 2, 3))
     furthest = ", ".join(f"SUM(CASE WHEN furthest = {k} THEN 1 ELSE 0 END) AS furthest_{k}" for k in (0, 1, 2, 3))
@@ -78,9 +78,9 @@ def contacts(touchpoints, *, touchpoint="channel", stages=None):
     contacts (events), share (0-1, of all persons of the table). Persons meet
     several touchpoints: units do not add up to persons.
     """
-    touchpoints.require("user_id", "event", touchpoint, *(() if stages else ("stage",)))
+    touchpoints.require("user_id", "event", touchpoint)
     found = touchpoints.fetch(
-        f"WITH staged AS (SELECT user_id AS u, {_rank(stages)} AS s, "
+        f"WITH staged AS (SELECT user_id AS u, {_rank(touchpoints, stages)} AS s, "
         f"COALESCE(CAST({identifier(touchpoint)} AS VARCHAR), '(unknown)') AS label "
         "FROM {table} AS source WHERE user_id IS NOT NULL)\n"
         "SELECT s, label, COUNT(DISTINCT u) AS units, COUNT(*) AS contacts, "
@@ -279,8 +279,14 @@ steps AS (
   UNION ALL SELECT '(start)', '(conversion)', COUNT(*), SUM(n), SUM(value) FROM untouched HAVING COUNT(*) > 0)"""
 
 
-def _rank(stages):
+def _rank(touchpoints, stages):
     if not stages:
+        if not touchpoints.has("stage"):
+            raise MissingColumns(
+                f'{touchpoints.name} ({touchpoints.origin}): no column stage. Map it, columns={{"stage": "…"}}, '
+                'or say which event is which stage: stages={"visit": "reach", "view_item": "interaction", '
+                '"order": "transaction"}'
+            )
         ranks = " ".join(f"WHEN stage = {literal(name)} THEN {k}" for k, name in enumerate(STAGES, start=1))
         return f"CASE {ranks} ELSE 0 END"
     wrong = sorted(set(stages.values()) - set(STAGES))

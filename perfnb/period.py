@@ -29,9 +29,7 @@ def duration(text):
         return text
     match = re.fullmatch(r"(\d+(?:\.\d+)?) (second|minute|hour|day|week)s?", str(text).strip())
     if not match:
-        raise BadParameter(
-            f"{text!r} is no duration; expected for example '7 days', '12 hours', '30 minutes'"
-        )
+        raise BadParameter(f"{text!r} is no duration; expected for example '7 days', '12 hours', '30 minutes'")
     return float(match[1]) * _UNITS[match[2]]
 
 

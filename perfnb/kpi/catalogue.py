@@ -7,6 +7,7 @@ from importlib import resources
 import pandas as pd
 
 from perfnb.errors import BadParameter
+from perfnb.intervals import wilson
 
 # The sums that every KPI here is made of; `ad_visits` are the visits of rows with clicks, `other_visits` the rest.
 BASE = ("impressions", "clicks", "ad_visits", "other_visits", "visits", "orders", "revenue", "cost")
@@ -62,8 +63,9 @@ def value(base, names, *, by=()):
     `base` is the result of `kpi.base`.
 
     Returns one row per period, group of `by` and KPI: period, (by), kpi, unit,
-    value (null where the denominator is 0 or a column is absent), numerator,
-    denominator (null for sums), currency.
+    value (null where the denominator is 0 or a column is absent) with low and
+    high (Wilson, 95 %, of shares), numerator, denominator (null for sums),
+    currency.
     """
     rows = []
     keys = ["period", *by]
@@ -78,8 +80,11 @@ def value(base, names, *, by=()):
                 | {"denominator": _known(group[one.denominator]) if one.denominator else None}
             )
     table = pd.DataFrame(rows, columns=[*keys, "kpi", "unit", "value", "numerator", "denominator"])
+    shares = table["unit"].eq("share") & (table["numerator"] <= table["denominator"])
+    table["low"], table["high"] = wilson(table["numerator"].where(shares), table["denominator"].where(shares))
     table["currency"] = base["currency"].iloc[0] if len(base) else None
-    return table
+    order = [*keys, "kpi", "unit", "value", "low", "high", "numerator", "denominator", "currency"]
+    return table[order]
 
 
 def _known(number):

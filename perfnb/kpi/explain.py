@@ -123,6 +123,19 @@ def movers(base, *, by=("channel", "campaign"), tree=DEFAULT):
     return table[order]
 
 
+def kinds(movers):
+    """The result of `movers` summed over segments: volume, rate and mix of each KPI.
+
+    Returns one row per KPI and kind: kpi, kind, contribution (unit of the
+    root), share (of the root's change), currency.
+    """
+    columns = ["contribution", "share"]
+    table = movers.groupby(["kpi", "kind"], sort=False)[columns].sum(min_count=1).reset_index()
+    table = table.assign(size=table["contribution"].abs()).sort_values(["size", "kpi"], ascending=[False, True])
+    table["currency"] = movers["currency"].iloc[0] if len(movers) else None
+    return table.drop(columns="size").reset_index(drop=True)
+
+
 def _sums(base):
     totals = base.groupby("period")[list(BASE)].sum(min_count=1)
     return {period: totals.loc[period].to_dict() for period in ("before", "after")}

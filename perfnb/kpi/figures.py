@@ -5,7 +5,7 @@ from datetime import timedelta
 import pandas as pd
 
 from perfnb.engine import Table, identifier, literal
-from perfnb.errors import BadParameter
+from perfnb.errors import BadParameter, MissingTable
 from perfnb.kpi.catalogue import BASE
 from perfnb.period import Period, duration
 
@@ -32,13 +32,16 @@ def figures(campaigns, *, touchpoints=None, conversion="order", session_gap="30 
     """
     if not campaigns.absent:
         return campaigns
-    if touchpoints is None:
-        return campaigns
+    if touchpoints is None or touchpoints.absent:
+        raise MissingTable(
+            f"{campaigns.origin.removeprefix('not in ')}: neither campaigns nor touchpoints; KPIs need one of them. "
+            "Add campaigns.csv (day × channel × campaign) or touchpoints.csv (one row per event)"
+        )
     touchpoints.require("user_id", "timestamp", "event")
     gap = round(duration(session_gap).total_seconds() * 1_000_000)
     channel, campaign, currency = (touchpoints.column(name) for name in ("channel", "campaign", "currency"))
     value = touchpoints.column("value", "DECIMAL(18, 6)")
-    sql = f"""WITH events AS (SELECT user_id AS u, {touchpoints.micros()} AS t, CAST("timestamp" AS DATE) AS "date", event,
+    sql = f"""WITH events AS (SELECT user_id AS u, {touchpoints.micros()} AS t, event, CAST("timestamp" AS DATE) AS "date",
   {channel} AS channel, {campaign} AS campaign, {value} AS value, {currency} AS currency
   FROM ({touchpoints.sql}) AS source),
 gaps AS (SELECT events.*, LAG(t) OVER (PARTITION BY u ORDER BY t, event, channel, campaign) AS before FROM events

@@ -1,0 +1,319 @@
+"""Checks between reading and modelling: findings as a table, a gate, and proofs of totals."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from perfnb import columns as vocabulary
+from perfnb.engine import identifier, literal
+from perfnb.errors import TooMuchLost
+from perfnb.locale import number, text
+
+__all__ = ["contents", "prove", "require", "run", "totals"]
+
+_ORDER = {"error": 0, "warn": 1, "info": 2, "skipped": 3, "ok": 4}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: a statement that counts `n` bad rows `of` those looked at, and what the share means.
+
+    Above `threshold` the finding has severity `above`; any bad row at all has
+    severity `some`. Messages are the texts `checks.<name>`.
+    """
+
+    id: str
+    name: str
+    table: str
+    columns: tuple
+    sql: str
+    threshold: float = 0.0
+    above: str = "error"
+    some: str = "error"
+
+    def severity(self, n, share):
+        if not n:
+            return "ok"
+        return self.above if share > self.threshold else self.some
+
+
+def _checks(conversion, max_lost):
+    is_order = f"event = {literal(conversion)}"
+    budget = {"threshold": max_lost, "above": "error", "some": "info"}
+    touch, ads = "touchpoints", "campaigns"
+    return (
+        Check("L1", "no_person", touch, ("user_id",), _share("user_id IS NULL"), **budget),
+        Check("L2", "no_time", touch, ("timestamp",), _share('"timestamp" IS NULL'), **budget),
+        Check("E1", "duplicate_events", touch, ("user_id", "timestamp", "event"), "", 0.001, "error", "info"),
+        Check(
+            "E2",
+            "double_conversion",
+            touch,
+            ("event", "order_id"),
+            f"SELECT COUNT(order_id) - COUNT(DISTINCT order_id) AS n, COUNT(*) AS whole FROM {{table}} AS t "
+            f"WHERE {is_order}",
+        ),
+        Check(
+            "E3",
+            "order_id_missing",
+            touch,
+            ("event", "order_id"),
+            f"SELECT COUNT(*) - COUNT(order_id) AS n, COUNT(*) AS whole FROM {{table}} AS t WHERE {is_order}",
+            0.05,
+            "warn",
+            "info",
+        ),
+        Check(
+            "E4",
+            "impossible_time",
+            touch,
+            ("timestamp",),
+            _share('"timestamp" < TIMESTAMP \'2005-01-01 00:00:00\' OR "timestamp" > CURRENT_TIMESTAMP'),
+        ),
+        Check(
+            "E6",
+            "order_first",
+            touch,
+            ("user_id", "timestamp", "event"),
+            'WITH firsts AS (SELECT user_id, MIN("timestamp") AS seen, '
+            f'MIN(CASE WHEN {is_order} THEN "timestamp" END) AS ordered FROM {{table}} AS t '
+            "WHERE user_id IS NOT NULL GROUP BY user_id)\n"
+            "SELECT COUNT(CASE WHEN ordered = seen THEN 1 END) AS n, COUNT(ordered) AS whole FROM firsts",
+            0.10,
+            "warn",
+            "info",
+        ),
+        Check(
+            "E14",
+            "order_value",
+            touch,
+            ("event", "value"),
+            "SELECT COUNT(CASE WHEN value IS NULL OR value <= 0 THEN 1 END) AS n, COUNT(*) AS whole "
+            f"FROM {{table}} AS t WHERE {is_order}",
+            0.0,
+            "warn",
+            "warn",
+        ),
+        Check("D8", "currencies_mixed", touch, ("currency",), _currencies()),
+        Check("L3", "no_date", ads, ("date",), _share('"date" IS NULL'), **budget),
+        Check("D1", "key_twice", ads, ("date",), ""),
+        Check(
+            "D2",
+            "clicks_over_impressions",
+            ads,
+            ("clicks", "impressions"),
+            "SELECT COUNT(CASE WHEN clicks > impressions THEN 1 END) AS n, COUNT(impressions) AS whole "
+            "FROM {table} AS t",
+            0.01,
+            "error",
+            "warn",
+        ),
+        Check("D4", "negative_cost", ads, ("cost",), _share("cost < 0"), 0.0, "info", "info"),
+        Check(
+            "D4b",
+            "clicks_without_cost",
+            ads,
+            ("clicks", "cost"),
+            "SELECT COUNT(CASE WHEN clicks > 0 AND cost = 0 THEN 1 END) AS n, COUNT(clicks) AS whole FROM {table} AS t",
+            0.05,
+            "warn",
+            "info",
+        ),
+        Check(
+            "D6",
+            "missing_days",
+            ads,
+            ("date",),
+            'SELECT DATE_DIFF(\'day\', MIN("date"), MAX("date")) + 1 - COUNT(DISTINCT "date") AS n, '
+            'DATE_DIFF(\'day\', MIN("date"), MAX("date")) + 1 AS whole FROM {table} AS t',
+            0.0,
+            "warn",
+            "warn",
+        ),
+        Check("D8", "currencies_mixed", ads, ("currency",), _currencies()),
+        Check(
+            "S1",
+            "score_off_scale",
+            "surveys",
+            ("score", "scale"),
+            _share(
+                "(scale = 'satisfaction' AND (score < 1 OR score > 5)) OR (scale = 'nps' AND (score < 0 OR score > 10))"
+            ),
+        ),
+    )
+
+
+def run(workspace, *, tables=("touchpoints", "campaigns"), conversion="order", max_lost=0.02, language="en"):
+    """Run the checks of `tables` and return all findings, the gravest first.
+
+    `max_lost` is the share of rows (0-1) that may be lost for want of a person
+    or a time before that is an error.
+
+    Returns one row per check: check (id), name, table, severity (error: figures
+    would be wrong; warn: they can be misread; info; ok; skipped: a column is
+    not there), rows, of (rows looked at), share (0-1), threshold, message,
+    what_to_do.
+    """
+    findings = []
+    for check in _checks(conversion, max_lost):
+        if check.table not in tables:
+            continue
+        table = getattr(workspace, check.table)
+        missing = [name for name in check.columns if not table.has(name)]
+        if table.absent or missing:
+            reason = text("checks.absent", language, table=check.table)
+            if missing:
+                reason = text("checks.skipped", language, columns=", ".join(missing))
+            findings.append(_finding(check, "skipped", None, None, reason, ""))
+            continue
+        counted = table.fetch(check.sql or _duplicates(check, table)).iloc[0]
+        n, whole = (0 if pd.isna(value) else int(value) for value in counted)
+        share = n / whole if whole else 0.0
+        facts = {
+            "n": number(n, language),
+            "of": number(whole, language),
+            "share": number(100 * share, language, 1) + " %",
+            "table": check.table,
+            "conversion": conversion,
+        }
+        severity = check.severity(n, share)
+        message = (
+            text("checks.fine", language) if severity == "ok" else text(f"checks.{check.name}.says", language, **facts)
+        )
+        way_out = "" if severity == "ok" else text(f"checks.{check.name}.do", language, **facts)
+        findings.append(_finding(check, severity, n, whole, message, way_out))
+    table = pd.DataFrame(findings)
+    rank = table["severity"].map(_ORDER)
+    table = table.iloc[rank.argsort(kind="stable")].reset_index(drop=True)
+    table[["rows", "of"]] = table[["rows", "of"]].astype("Int64")
+    return table
+
+
+def require(findings, *, accept=()):
+    """The findings' gate: TooMuchLost if an error is not in `accept` (ids or names).
+
+    Returns one row: checked (checks that ran), errors, warnings, accepted (text).
+    """
+    errors = findings[findings["severity"] == "error"]
+    stopped = errors[~(errors["check"].isin(accept) | errors["name"].isin(accept))]
+    if len(stopped):
+        lines = [f"{row.table}: {row.message} {row.what_to_do}" for row in stopped.itertuples()]
+        names = ", ".join(f'"{row.check}"' for row in stopped.itertuples())
+        raise TooMuchLost("\n".join([*lines, f"To go on all the same: accept=[{names}]"]))
+    ran = findings[~findings["severity"].isin(["skipped"])]
+    return pd.DataFrame(
+        {
+            "checked": [len(ran)],
+            "errors": [len(errors)],
+            "warnings": [int((findings["severity"] == "warn").sum())],
+            "accepted": [", ".join(errors["check"]) or "–"],
+        }
+    )
+
+
+def contents(workspace, tables, *, language="en"):
+    """What the workspace holds of `tables`, and what is not answered without the rest.
+
+    Returns one row per table: table, status (present or absent), rows, first
+    and last (day, UTC), note (what its absence costs).
+    """
+    rows = []
+    for name in tables:
+        table = getattr(workspace, name)
+        moment = next((column for column in ("timestamp", "date") if table.has(column)), None)
+        if table.absent:
+            rows.append({"table": name, "status": "absent", "note": text(f"absent.{name}", language)})
+            continue
+        day = f"CAST({identifier(moment)} AS DATE)" if moment else "CAST(NULL AS DATE)"
+        seen = table.fetch(f"SELECT COUNT(*) AS n, MIN({day}) AS low, MAX({day}) AS high FROM {{table}} AS t").iloc[0]
+        rows.append({"table": name, "status": "present", "rows": int(seen["n"]), "first": seen["low"]})
+        rows[-1] |= {"last": seen["high"], "note": ""}
+    table = pd.DataFrame(rows, columns=["table", "status", "rows", "first", "last", "note"])
+    table["rows"] = table["rows"].astype("Int64")
+    table["first"], table["last"] = pd.to_datetime(table["first"]), pd.to_datetime(table["last"])
+    return table
+
+
+def totals(table, *, conversion="order", period=None):
+    """Plain totals of a touchpoints or campaigns Table, to hold results against: {name: number}.
+
+    Touchpoints: events, persons, conversions, value (of the conversions).
+    Campaigns: visits, orders, revenue, cost. `period` (a Period) bounds them.
+    """
+    moment = "timestamp" if table.has("timestamp") else "date"
+    bounds = "1 = 1"
+    if period is not None:
+        day = f"CAST({identifier(moment)} AS DATE)"
+        bounds = f"{day} >= DATE '{period.since}' AND {day} < DATE '{period.until}'"
+    if moment == "timestamp":
+        converted = f"event = {literal(conversion)}"
+        sums = (
+            "COUNT(*) AS events, COUNT(DISTINCT user_id) AS persons, "
+            f"COUNT(CASE WHEN {converted} THEN 1 END) AS conversions, "
+            f"CAST(SUM(CASE WHEN {converted} THEN {table.column('value', 'DOUBLE')} END) AS DOUBLE) AS value"
+        )
+    else:
+        names = ("visits", "orders", "revenue", "cost")
+        sums = ", ".join(f"CAST(SUM({table.column(name, 'DOUBLE')}) AS DOUBLE) AS {name}" for name in names)
+    found = table.fetch(f"SELECT {sums} FROM {{table}} AS t WHERE {bounds}").iloc[0]
+    return {name: 0.0 if pd.isna(number) else float(number) for name, number in found.items()}
+
+
+def prove(expected, **results):
+    """Hold what results add up to against `totals`, which are counted straight from the events.
+
+    Each keyword names a total and gives the sum in the result.
+
+    Returns one row per total: total, in_events, in_result, difference. Raises
+    TooMuchLost when a difference is more than rounding.
+    """
+    rows = []
+    for name, found in results.items():
+        given = float(expected[name])
+        rows.append({"total": name, "in_events": given, "in_result": float(found), "difference": float(found) - given})
+    table = pd.DataFrame(rows)
+    off = table[table["difference"].abs() > 1e-6 * table["in_events"].abs().clip(lower=1.0)]
+    if len(off):
+        row = off.iloc[0]
+        raise TooMuchLost(
+            f"{row['total']}: the events hold {row['in_events']:,.6g}, the result adds up to {row['in_result']:,.6g}. "
+            "The result is wrong: do not use it"
+        )
+    return table
+
+
+def _finding(check, severity, n, whole, message, way_out):
+    return {
+        "check": check.id,
+        "name": check.name,
+        "table": check.table,
+        "severity": severity,
+        "rows": n,
+        "of": whole,
+        "share": n / whole if whole else None,
+        "threshold": check.threshold,
+        "message": message,
+        "what_to_do": way_out,
+    }
+
+
+def _share(bad):
+    return f"SELECT COUNT(CASE WHEN {bad} THEN 1 END) AS n, COUNT(*) AS whole FROM {{table}} AS t"
+
+
+def _currencies():
+    return "SELECT CASE WHEN COUNT(DISTINCT currency) > 1 THEN COUNT(*) ELSE 0 END AS n, COUNT(*) AS whole FROM {table} AS t"
+
+
+def _duplicates(check, table):
+    """Rows that repeat another: of events in every column, of campaigns in every column that is no figure."""
+    known = vocabulary.of(check.table)
+    figures = ("integer", "number", "money") if check.table == "campaigns" else ()
+    key = [name for name in table.columns if name not in known or known[name].type not in figures]
+    if check.table == "campaigns":
+        key = [name for name in key if name in known or table.columns[name] == "VARCHAR"]
+    names = ", ".join(identifier(name) for name in key)
+    return (
+        f"SELECT SUM(times) - COUNT(*) AS n, SUM(times) AS whole FROM "
+        f"(SELECT COUNT(*) AS times FROM {{table}} AS t GROUP BY {names}) AS groups"
+    )

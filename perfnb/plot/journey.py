@@ -1,0 +1,124 @@
+"""Charts of journeys."""
+
+import numpy as np
+import seaborn as sns
+from matplotlib.colors import LinearSegmentedColormap
+
+from perfnb import locale
+from perfnb.journey import STAGES
+from perfnb.plot import style
+
+_BLUES = LinearSegmentedColormap.from_list("perfnb", ["#FFFFFF", style.BLUE])
+
+
+def stages(stages, *, language="en", ax=None):
+    """Persons per stage as bars, with what was lost on the way in grey."""
+    staged = stages[stages["stage"].isin(STAGES)]
+    if staged.empty or not staged["units"].iloc[0]:
+        return style.empty(ax, language)
+    ax = style.axes(ax, 2.8)
+    style.losses(ax, staged, staged["stage"], language)
+    style.caption(ax, locale.text("plot.interval", language))
+    return ax
+
+
+def contacts(contacts, *, top=12, language="en", ax=None):
+    """Share of all persons who met a touchpoint in a stage, as a heat map."""
+    if contacts.empty:
+        return style.empty(ax, language)
+    wide = contacts.pivot(index="touchpoint", columns="stage", values="share")
+    wide = wide[[stage for stage in (*STAGES, "(no stage)") if stage in wide]]
+    wide = wide.loc[wide.max(axis=1).sort_values(ascending=False, kind="stable").index[:top]]
+    labels = wide.map(lambda share: "" if np.isnan(share) else locale.share(share, language, 0))
+    ax = style.axes(ax, 0.34 * len(wide) + 1.1)
+    sns.heatmap(wide, annot=labels, fmt="", cmap=_BLUES, vmin=0, cbar=False, linewidths=1, ax=ax, annot_kws={"size": 9})
+    ax.set_xticklabels([style.plain(stage, language) for stage in wide], rotation=0)
+    ax.set_yticklabels([style.plain(name, language) for name in wide.index], rotation=0)
+    ax.xaxis.tick_top()
+    ax.set(xlabel="", ylabel="")
+    style.caption(ax, locale.text("plot.of_all_persons", language))
+    return ax
+
+
+def paths(paths, *, language="en", ax=None):
+    """The most frequent paths: journeys as bars, the conversion rate with its interval beside them."""
+    paths = paths[~paths["path"].isin(["(other)"])]
+    if paths.empty:
+        return style.empty(ax, language)
+    ax = style.axes(ax, 0.36 * len(paths) + 1.1)
+    journeys = paths["journeys"].to_numpy(float)
+    ax.barh(range(len(paths)), journeys, height=0.62, color=style.BLUE)
+    converted = locale.text("plot.converted", language)
+    for place, row in enumerate(paths.itertuples()):
+        interval = f"{locale.share(row.low, language)} – {locale.share(row.high, language)}"
+        said = f"{locale.number(row.journeys, language)}   {converted}: {locale.share(row.rate, language)} ({interval})"
+        ax.text(journeys[place] + journeys.max() * 0.015, place, said, va="center", fontsize=8.5)
+    style.rows(ax, [style.plain(path, language, 44) for path in paths["path"]])
+    ax.set_xlim(0, journeys.max() * 1.75)
+    ax.set_xticks([])
+    ax.spines["bottom"].set_visible(False)
+    ax.set_title(locale.text("plot.journeys", language), loc="left", fontsize=10)
+    return ax
+
+
+def transitions(transitions, *, top=10, language="en", ax=None):
+    """Where persons go next: share of the transitions out of each touchpoint, as a heat map."""
+    if transitions.empty:
+        return style.empty(ax, language)
+    weight = transitions.groupby("from")["transitions"].sum().drop("(start)", errors="ignore")
+    names = list(weight.sort_values(ascending=False, kind="stable").index[:top])
+    wide = transitions.pivot(index="from", columns="to", values="share_out").fillna(0.0)
+    rows = [name for name in ("(start)", *names) if name in wide.index]
+    columns = [name for name in (*names, "(conversion)", "(end)") if name in wide]
+    wide = wide.loc[rows, columns]
+    labels = wide.map(lambda share: locale.share(share, language, 0) if share >= 0.005 else "")
+    ax = style.axes(ax, 0.4 * len(wide) + 1.6)
+    sns.heatmap(wide, annot=labels, fmt="", cmap=_BLUES, vmin=0, cbar=False, linewidths=1, ax=ax, annot_kws={"size": 8})
+    ax.set_xticklabels([style.plain(name, language, 18) for name in wide], rotation=35, ha="right")
+    ax.set_yticklabels([style.plain(name, language, 22) for name in wide.index], rotation=0)
+    ax.set_xlabel(locale.text("plot.to", language), fontsize=9)
+    ax.set_ylabel("")
+    ax.set_title(locale.text("plot.share", language), loc="left", fontsize=10)
+    return ax
+
+
+def ends(ends, *, top=12, language="en", ax=None):
+    """How many journeys end at each touchpoint without a conversion, of those that pass it."""
+    ends = ends[ends["visits"] > 0].head(top)
+    if ends.empty:
+        return style.empty(ax, language)
+    ax = style.axes(ax, 0.36 * len(ends) + 1.1)
+    ax.barh(range(len(ends)), ends["ended"], height=0.62, color=style.GREY)
+    longest = max(ends["ended"].max(), 1)
+    for place, row in enumerate(ends.itertuples()):
+        interval = f"{locale.share(row.low, language)} – {locale.share(row.high, language)}"
+        said = f"{locale.number(row.ended, language)}   {locale.share(row.rate, language)} ({interval})"
+        ax.text(row.ended + longest * 0.015, place, said, va="center", fontsize=8.5)
+    style.rows(ax, [style.plain(name, language) for name in ends["touchpoint"]])
+    ax.set_xlim(0, longest * 1.5)
+    ax.set_xticks([])
+    ax.spines["bottom"].set_visible(False)
+    ax.set_title(locale.text("plot.ended", language), loc="left", fontsize=10)
+    return ax
+
+
+def satisfaction(satisfaction, *, language="en", ax=None):
+    """Mean score by touchpoint with its interval and n; touchpoints with few answers stay empty."""
+    shown = satisfaction[~satisfaction["small_n"].astype(bool)]
+    if shown.empty:
+        return style.empty(ax, language)
+    ax = style.axes(ax, 0.42 * len(shown) + 1.1)
+    spans = style.errors(shown["low"], shown["mean"], shown["high"])
+    ax.errorbar(shown["mean"], range(len(shown)), xerr=spans, fmt="o", color=style.BLUE, capsize=3)
+    count = locale.text("plot.answers", language)
+    labels = [
+        f"{style.plain(row.touchpoint, language)} ({count} = {locale.number(row.n, language)})"
+        for row in shown.itertuples()
+    ]
+    style.rows(ax, labels)
+    ax.set_xlim((1, 5) if shown["scale"].iloc[0] == "satisfaction" else (0, 10))
+    style.numbers(ax.xaxis, language)
+    style.grid(ax)
+    ax.set_xlabel(f"{locale.text('plot.score', language)}: {locale.word(shown['scale'].iloc[0], language)}", fontsize=9)
+    style.caption(ax, locale.text("plot.interval", language))
+    return ax

@@ -1,0 +1,118 @@
+"""What all charts share: colours, axes without needless ink, labels as plain text."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from perfnb import locale
+
+# Okabe & Ito (2008), distinguishable with colour-blind eyes and in greyscale print.
+BLUE, ORANGE, GREY, INK = "#0072B2", "#D55E00", "#C8CCD0", "#222222"
+MUTED = "#6B7280"
+GROUPS = ("#117733", "#AA4499", "#999933", "#44AA99", "#661100", "#332288")
+MODELS = {
+    "first": ("#56B4E9", "<"),
+    "last": ("#E69F00", ">"),
+    "linear": ("#8C8C8C", "s"),
+    "time_decay": ("#CC79A7", "v"),
+    "position": ("#009E73", "^"),
+    "markov": ("#882255", "o"),
+    "truth": ("#000000", "D"),
+}
+_DPI = 144
+_WIDTH = 8.0
+
+
+def axes(ax, height, width=_WIDTH):
+    """`ax`, or the Axes of a new figure; light either way."""
+    if ax is None:
+        _, ax = plt.subplots(figsize=(width, height), dpi=_DPI, layout="constrained")
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        ax.spines[side].set_color(GREY)
+    ax.tick_params(colors=INK, length=0, labelsize=9)
+    return ax
+
+
+def empty(ax, language):
+    """Axes that say that there is nothing to draw."""
+    ax = axes(ax, 1.2)
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, locale.text("show.no_data", language), ha="center", va="center", color=MUTED)
+    return ax
+
+
+def plain(label, language="en", longest=34):
+    """A label as text: in the language, not too long, and never as maths (matplotlib reads $…$ so)."""
+    label = " > ".join(locale.word(part, language) for part in str(label).split(" > "))
+    label = label if len(label) <= longest else label[: longest - 1] + "…"
+    return label.replace("$", r"\$")
+
+
+def rows(ax, labels):
+    """Name the rows of a horizontal chart, the first on top."""
+    ax.set_yticks(range(len(labels)), labels)
+    ax.set_ylim(len(labels) - 0.4, -0.6)
+    ax.spines["left"].set_visible(False)
+
+
+def losses(ax, table, labels, language):
+    """Bars of persons with those lost on the way in grey, counts, and the rate of the row before with its interval."""
+    units, before = table["units"].to_numpy(float), table["from_units"].to_numpy(float, na_value=np.nan)
+    places = np.arange(len(units))
+    lost = np.nan_to_num(before - units)
+    ax.barh(places, units, height=0.62, color=BLUE, label=locale.text("plot.persons", language))
+    ax.barh(places, lost, left=units, height=0.62, color=GREY, label=locale.text("plot.lost", language))
+    low, high = table["low"].to_numpy() * before, table["high"].to_numpy() * before
+    spans = [np.clip(np.nan_to_num(units - low), 0, None), np.clip(np.nan_to_num(high - units), 0, None)]
+    ax.errorbar(units[1:], places[1:], xerr=[side[1:] for side in spans], fmt="none", ecolor=INK, capsize=3)
+    for place, row in enumerate(table.itertuples()):
+        said = locale.number(row.units, language)
+        if place:
+            said += f"   {locale.share(row.rate, language)} {locale.text('plot.rate_before', language)}"
+        ax.text(units[place] + lost[place] + units[0] * 0.015, place, said, va="center", fontsize=9)
+    rows(ax, [plain(label, language) for label in labels])
+    ax.set_xlim(0, units[0] * 1.42)
+    ax.set_xticks([])
+    ax.spines["bottom"].set_visible(False)
+    legend(ax, loc="upper right")
+
+
+def numbers(axis, language, decimals=None, share=False):
+    """Tick labels in the language: per cents, or numbers with as many decimals as they need."""
+
+    def written(value, _):
+        if share:
+            return locale.share(value, language, 0)
+        places = decimals if decimals is not None else (0 if float(value).is_integer() else 1)
+        return locale.number(value, language, places)
+
+    axis.set_major_formatter(written)
+
+
+def grid(ax, axis="x"):
+    ax.grid(axis=axis, color="#E7E9EC", linewidth=0.8)
+    ax.set_axisbelow(True)
+
+
+def errors(low, middle, high):
+    """The lengths that matplotlib's error bars take, never negative by rounding."""
+    return [(middle - low).clip(lower=0), (high - middle).clip(lower=0)]
+
+
+def legend(ax, **options):
+    ax.legend(frameon=False, fontsize=9, labelcolor=INK, **options)
+
+
+def caption(ax, text):
+    """A line of small print below the chart."""
+    ax.annotate(
+        text.replace("$", r"\$"),
+        (0, 0),
+        (0, -30 if ax.get_xlabel() else -22),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        fontsize=8,
+        color=MUTED,
+        va="top",
+    )

@@ -1,0 +1,138 @@
+"""Headlines: one or two sentences made from result tables, true whatever the numbers are."""
+
+import html
+
+from perfnb import locale
+from perfnb.tables import kpi_name
+
+__all__ = ["Sentence", "attribution", "funnel", "journey", "kpi"]
+
+
+class Sentence(str):
+    """A text that notebooks show as a paragraph; what came from data stays text."""
+
+    def _repr_html_(self):
+        return f'<p class="perfnb-headline">{html.escape(self).replace("$", "<span>$</span>")}</p>'
+
+    def __repr__(self):
+        return str(self)
+
+
+def funnel(steps, *, language="en"):
+    """The funnel in a sentence: who started, who finished, where most are lost. From `funnel.steps` without `by`."""
+    entered, finished = int(steps["units"].iloc[0]), int(steps["units"].iloc[-1])
+    last = locale.word(steps["name"].iloc[-1], language)
+    if not entered:
+        return Sentence(locale.text("headline.no_data", language))
+    facts = {"entered": locale.number(entered, language), "last": last}
+    later = steps[steps["step"] > 1]
+    if later.empty:
+        return Sentence(locale.text("headline.funnel_one", language, **facts))
+    worst = later.loc[later["dropped"].astype(float).idxmax()]
+    return Sentence(
+        locale.text(
+            "headline.funnel",
+            language,
+            **facts,
+            finished=locale.number(finished, language),
+            overall=locale.share(finished / entered, language),
+            worst=locale.word(worst["name"], language),
+            dropped=locale.number(int(worst["dropped"]), language),
+            lost=locale.share(1 - worst["rate"], language),
+        )
+    )
+
+
+def journey(paths, ends, *, conversion="order", language="en"):
+    """Journeys in a sentence, from `journey.paths` and `journey.ends`."""
+    journeys, conversions = int(paths["journeys"].sum()), int(paths["conversions"].sum())
+    facts = {"journeys": locale.number(journeys, language)}
+    if not conversions:
+        named = locale.word(conversion, language)
+        return Sentence(locale.text("headline.journey_none", language, **facts, conversion=named))
+    named = paths[~paths["path"].isin(["(other)", "(no touch)"])]
+    first = named.iloc[0] if len(named) else paths.iloc[0]
+    end = ends["touchpoint"].iloc[0] if len(ends) and ends["ended"].iloc[0] else locale.MISSING
+    return Sentence(
+        locale.text(
+            "headline.journey",
+            language,
+            **facts,
+            conversions=locale.number(conversions, language),
+            rate=locale.share(paths["converted"].sum() / journeys, language),
+            path=" > ".join(locale.word(part, language) for part in first["path"].split(" > ")),
+            share=locale.share(first["share"], language),
+            end=locale.word(end, language),
+        )
+    )
+
+
+def kpi(nodes, movers, *, language="en"):
+    """What happened to the root and why, from `kpi.explain` and `kpi.movers`."""
+    root, leaves = nodes.iloc[0], nodes[nodes["op"].isna()].iloc[0:]
+    unit, currency = root["unit"], root["currency"]
+
+    def amount(value):
+        return locale.money(value, currency, language, 0) if unit == "money" else locale.number(value, language)
+
+    def signed(value):
+        return locale.signed(amount(value), value)
+
+    facts = {"kpi": kpi_name(root["kpi"], language), "after": amount(root["after"])}
+    facts |= {
+        "change": amount(abs(root["change"])),
+        "growth": locale.signed(locale.share(root["growth"], language), root["growth"]),
+    }
+    way = "kpi_same" if not root["change"] else "kpi_up" if root["change"] > 0 else "kpi_down"
+    said = locale.text(f"headline.{way}", language, **facts)
+    leaves = leaves[leaves["depth"] > 0]
+    for key, row in (
+        (("kpi_help", leaves["contribution"].idxmax()), ("kpi_hurt", leaves["contribution"].idxmin()))
+        if len(leaves)
+        else ()
+    ):
+        found = leaves.loc[row]
+        if (found["contribution"] > 0) == (key == "kpi_help") and found["contribution"]:
+            name = kpi_name(found["kpi"], language)
+            said += locale.text(f"headline.{key}", language, name=name, contribution=signed(found["contribution"]))
+    kinds = movers.pivot_table(index="kpi", columns="kind", values="contribution", aggfunc="sum", fill_value=0.0)
+    if {"mix", "rate"} <= set(kinds):
+        kinds = kinds[(kinds["mix"].abs() > kinds["rate"].abs())]
+        if len(kinds):
+            name = kinds["mix"].abs().idxmax()
+            parts = {"mix": signed(kinds.loc[name, "mix"]), "rate": signed(kinds.loc[name, "rate"])}
+            said += locale.text("headline.kpi_mix", language, name=kpi_name(name, language), **parts)
+    return Sentence(said)
+
+
+def attribution(comparison, distance, *, conversion="order", language="en"):
+    """What hangs on the choice of model, from `attribution.compare` and `attribution.distance`."""
+    models = comparison[(comparison["model"] != "truth") & (comparison["channel"] != "(no touch)")]
+    spread = models.groupby("channel")["credit"].agg(["min", "max"])
+    total = comparison[comparison["model"] != "truth"].groupby("model")["credit"].sum()
+    if spread.empty or not total.iloc[0]:
+        named = locale.word(conversion, language)
+        return Sentence(locale.text("headline.attribution_none", language, conversion=named))
+    channel = (spread["max"] - spread["min"]).idxmax()
+    said = locale.text(
+        "headline.attribution",
+        language,
+        channel=locale.word(channel, language),
+        low=locale.number(spread.loc[channel, "min"], language),
+        high=locale.number(spread.loc[channel, "max"], language),
+        total=locale.number(total.iloc[0], language),
+    )
+    if len(distance):
+        best, worst = distance.iloc[0], distance.iloc[-1]
+        said += locale.text(
+            "headline.attribution_truth",
+            language,
+            best=f"“{locale.word(best['model'], language)}”"
+            if language == "en"
+            else f"„{locale.word(best['model'], language)}“",
+            worst=f"“{locale.word(worst['model'], language)}”"
+            if language == "en"
+            else f"„{locale.word(worst['model'], language)}“",
+            misplaced=locale.money(worst["misplaced"], worst["currency"], language, 0),
+        )
+    return Sentence(said)

@@ -1,0 +1,153 @@
+"""How result tables are printed: the one place that rounds, names and colours columns."""
+
+import html
+from dataclasses import dataclass
+
+import pandas as pd
+
+from perfnb import columns as vocabulary
+from perfnb import locale
+from perfnb.kpi.catalogue import CATALOGUE
+
+__all__ = ["Shown", "show"]
+
+_TEXTS = ("text", "word", "path", "kpi", "id", "currency")
+# Facts for programs, not for readers: the unit decides how other columns print, the rest is one line for all rows.
+_HIDDEN = ("currency", "definition", "unit", "direction")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A printed table: cells as text, labels, which columns are numbers, a caption. Notebooks show it as HTML."""
+
+    cells: tuple
+    labels: tuple
+    numbers: tuple
+    caption: str = ""
+
+    def _repr_html_(self):
+        if not self.cells:
+            return f'<p class="perfnb-empty">{_safe(self.caption)}</p>'
+        kinds = ["number" if number else "text" for number in self.numbers]
+        head = "".join(
+            f'<th class="{kind}">{_safe(label)}</th>' for kind, label in zip(kinds, self.labels, strict=True)
+        )
+        rows = "".join(
+            "<tr>"
+            + "".join(f'<td class="{kind}">{_safe(cell)}</td>' for kind, cell in zip(kinds, row, strict=True))
+            + "</tr>\n"
+            for row in self.cells
+        )
+        caption = f"<caption>{_safe(self.caption)}</caption>" if self.caption else ""
+        return f'<table class="perfnb">{caption}<thead><tr>{head}</tr></thead>\n<tbody>{rows}</tbody></table>'
+
+    def __repr__(self):
+        if not self.cells:
+            return self.caption
+        plain = pd.DataFrame(list(self.cells), columns=list(self.labels)).to_string(index=False)
+        return f"{plain}\n{self.caption}" if self.caption else plain
+
+
+def show(table, *, language="en", columns=None, top=None):
+    """Print a result table in the language: labels, numbers, per cents, money, days.
+
+    `columns` chooses and orders columns; `top` keeps the first rows. A line
+    that all rows share (the definition) becomes the caption.
+
+    Returns a Shown, which notebooks display; it holds text only.
+    """
+    if table.empty:
+        return Shown((), (), (), locale.text("show.empty", language))
+    if top is not None:
+        table = table.head(top)
+    names = [name for name in (columns or table.columns) if columns or name not in _HIDDEN]
+    names = [name for name in names if columns or not _is_blank(table[name])]
+    currency = table["currency"].iloc[0] if "currency" in table else None
+    cells = [
+        [_cell(value, _unit(name, table, row), currency, language) for row, value in enumerate(table[name])]
+        for name in names
+    ]
+    if "depth" in table and "kpi" in names:
+        place = names.index("kpi")
+        indent = "\N{EM SPACE}"
+        cells[place] = [indent * int(depth) + cell for depth, cell in zip(table["depth"], cells[place], strict=True)]
+    definition = table["definition"].iloc[0] if "definition" in table else ""
+    caption = (
+        f"{locale.text('show.definition', language)}: {locale.definition(definition, language)}" if definition else ""
+    )
+    numbers = tuple(_unit(name, table, 0) not in _TEXTS for name in names)
+    return Shown(tuple(zip(*cells, strict=True)), tuple(_label(name, language) for name in names), numbers, caption)
+
+
+def _label(name, language):
+    column = vocabulary.describe(name)
+    return column.label(language) if column else str(name)
+
+
+def _unit(name, table, row):
+    """The unit of one cell: of the column, or, where the row's KPI decides, of that KPI."""
+    column = vocabulary.describe(name)
+    unit = column.unit if column else ("number" if pd.api.types.is_numeric_dtype(table[name]) else "text")
+    if unit == "by_kpi" or (name == "value" and "kpi" in table):
+        return _kpi_unit(table["kpi"].iloc[row])
+    if unit == "root":
+        return _kpi_unit(table["kpi"].iloc[0]) if "path" in table else "money"
+    if unit == "like":
+        return _neighbour(name, table)
+    return unit
+
+
+def _kpi_unit(name):
+    return CATALOGUE[name].unit if name in CATALOGUE else "number"
+
+
+def _neighbour(name, table):
+    """low and high are in the unit of the estimate beside them; value is money."""
+    if name == "value":
+        return "money"
+    if "kpi" in table:
+        return _kpi_unit(table["kpi"].iloc[0])
+    estimate = next((one for one in ("mean", "rate", "credit") if one in table), None)
+    return {"mean": "score", "rate": "share", "credit": "credit"}.get(estimate, "number")
+
+
+def _cell(value, unit, currency, language):
+    if value is None or value is pd.NA or value is pd.NaT or value != value:
+        return "" if unit in _TEXTS else locale.MISSING
+    if unit in ("count", "persons"):
+        return locale.number(float(value), language)
+    if unit == "share":
+        return locale.share(float(value), language)
+    if unit == "signed_share":
+        return locale.signed(locale.share(float(value), language), value)
+    if unit == "money":
+        return locale.money(float(value), currency, language)
+    if unit in ("x", "score"):
+        return locale.number(float(value), language, 2)
+    if unit == "credit":
+        return locale.number(float(value), language, 1)
+    if unit == "number":
+        return locale.number(float(value), language, 0 if float(value).is_integer() else 2)
+    if unit == "date":
+        return locale.day(value, language)
+    if unit == "moment":
+        return str(value)
+    if unit == "kpi":
+        return kpi_name(value, language)
+    if unit == "path":
+        return " > ".join(locale.word(part, language) for part in str(value).split(" > "))
+    return str(locale.word(value, language))
+
+
+def kpi_name(name, language="en"):
+    """A KPI's name in the language; other words as `locale.word` has them."""
+    return getattr(CATALOGUE[name], language) if name in CATALOGUE else locale.word(name, language)
+
+
+def _is_blank(column):
+    return column.isna().all()
+
+
+def _safe(cell):
+    # A dollar sign alone in its element cannot pair with another: JupyterLab would set the text between as maths.
+    return html.escape(str(cell)).replace("$", "<span>$</span>")
