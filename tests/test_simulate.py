@@ -183,13 +183,17 @@ def test_last_click_credits_the_doors_and_not_what_opened_them(large):
 
 
 def test_last_click_is_nearly_right_in_the_benign_shop(large):
-    def distance(shop):
+    def distance_and_excess(shop):
         truth = shop.truth.set_index("channel")["incremental_orders"].drop("Organic Search")
         last = last_click(shop).reindex(truth.index).fillna(0)
-        return (truth / truth.sum() - last / last.sum()).abs().sum() / 2
+        return (truth / truth.sum() - last / last.sum()).abs().sum() / 2, (last / truth).drop("Affiliates")
 
-    assert distance(simulate.shop(seed=5, users=15_000, preset="benign")) < 0.1
-    assert distance(large) > 0.5
+    distance, excess = distance_and_excess(simulate.shop(seed=5, users=15_000, preset="benign"))
+    assert distance < 0.1
+    assert excess.between(0.7, 1.5).all()
+    distance, excess = distance_and_excess(large)
+    assert distance > 0.5
+    assert not excess.between(0.7, 1.5).any()
 
 
 # --- totals -------------------------------------------------------------------------------------
