@@ -238,7 +238,7 @@ def totals(table, *, conversion="order", period=None):
     """Plain totals of a touchpoints or campaigns Table, to hold results against: {name: number}.
 
     Touchpoints: events, persons, conversions, value (of the conversions).
-    Campaigns: visits, orders, revenue, cost. `period` (a Period) bounds them.
+    Campaigns: impressions, clicks, visits, orders, revenue, cost. `period` (a Period) bounds them.
     """
     moment = "timestamp" if table.has("timestamp") else "date"
     bounds = "1 = 1"
@@ -253,7 +253,7 @@ def totals(table, *, conversion="order", period=None):
             f"CAST(SUM(CASE WHEN {converted} THEN {table.column('value', 'DOUBLE')} END) AS DOUBLE) AS value"
         )
     else:
-        names = ("visits", "orders", "revenue", "cost")
+        names = ("impressions", "clicks", "visits", "orders", "revenue", "cost")
         sums = ", ".join(f"CAST(SUM({table.column(name, 'DOUBLE')}) AS DOUBLE) AS {name}" for name in names)
     found = table.fetch(f"SELECT {sums} FROM {{table}} AS t WHERE {bounds}").iloc[0]
     return {name: 0.0 if pd.isna(number) else float(number) for name, number in found.items()}
@@ -262,23 +262,28 @@ def totals(table, *, conversion="order", period=None):
 def prove(expected, **results):
     """Hold what results add up to against `totals`, which are counted straight from the events.
 
-    Each keyword names a total and gives the sum in the result.
+    Each keyword names a total and gives the sum in the result, or a Series of
+    sums that must each equal it (one per model, say).
 
-    Returns one row per total: total, in_events, in_result, difference. Raises
-    TooMuchLost when a difference is more than rounding.
+    Returns one row per total: total, (part, of a Series), in_events, in_result,
+    difference. Raises TooMuchLost when a difference is more than rounding.
     """
     rows = []
     for name, found in results.items():
-        given = float(expected[name])
-        rows.append({"total": name, "in_events": given, "in_result": float(found), "difference": float(found) - given})
+        parts = found.items() if hasattr(found, "items") else [(None, found)]
+        for part, number_found in parts:
+            given, sum_found = float(expected[name]), 0.0 if pd.isna(number_found) else float(number_found)
+            rows.append({"total": name, "part": part, "in_events": given, "in_result": sum_found})
     table = pd.DataFrame(rows)
-    off = table[table["difference"].abs() > 1e-6 * table["in_events"].abs().clip(lower=1.0)]
-    if len(off):
-        row = off.iloc[0]
+    table["difference"] = table["in_result"] - table["in_events"]
+    close = table["difference"].abs() <= 1e-6 * table["in_events"].abs().clip(lower=1.0)
+    if not close.all():
+        row = table[~close].iloc[0]
         raise TooMuchLost(
-            f"{row['total']}: the events hold {row['in_events']:,.6g}, the result adds up to {row['in_result']:,.6g}. "
-            "The result is wrong: do not use it"
+            f"{row['total']}{f' ({part})' if (part := row['part']) else ''}: the events hold {row['in_events']:,.6g}, "
+            f"the result adds up to {row['in_result']:,.6g}. The result is wrong: do not use it"
         )
+    table.loc[table["difference"].abs() < 1e-6, "difference"] = 0.0
     return table
 
 
@@ -302,7 +307,8 @@ def _share(bad):
 
 
 def _currencies():
-    return "SELECT CASE WHEN COUNT(DISTINCT currency) > 1 THEN COUNT(*) ELSE 0 END AS n, COUNT(*) AS whole FROM {table} AS t"
+    several = "CASE WHEN COUNT(DISTINCT currency) > 1 THEN COUNT(*) ELSE 0 END"
+    return f"SELECT {several} AS n, COUNT(*) AS whole FROM {{table}} AS t"
 
 
 def _duplicates(check, table):

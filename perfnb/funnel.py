@@ -158,7 +158,8 @@ def _units(touchpoints, steps, within_us, entry, period, by):
         )
         kept = ", ".join(["u", "t", "g", *(f"m_{j}" for j, _ in _numbered(steps)), *(f"s_{j}" for j in range(1, k))])
         ctes.append(
-            f"hop_{k} AS (SELECT {kept}, CASE WHEN m_{k} = 1 AND p IS NOT NULL{inside} THEN p END AS s_{k} FROM before_{k})"
+            f"hop_{k} AS (SELECT {kept}, "
+            f"CASE WHEN m_{k} = 1 AND p IS NOT NULL{inside} THEN p END AS s_{k} FROM before_{k})"
         )
     count = len(steps)
     level = " ".join(f"WHEN MAX(s_{k}) IS NOT NULL THEN {k}" for k in range(count, 0, -1))

@@ -9,7 +9,7 @@ from perfnb import columns as vocabulary
 from perfnb import locale
 from perfnb.kpi.catalogue import CATALOGUE
 
-__all__ = ["Shown", "show"]
+__all__ = ["Shown", "across", "show"]
 
 _TEXTS = ("text", "word", "path", "kpi", "id", "currency")
 # Facts for programs, not for readers: the unit decides how other columns print, the rest is one line for all rows.
@@ -77,6 +77,24 @@ def show(table, *, language="en", columns=None, top=None):
     )
     numbers = tuple(_unit(name, table, 0) not in _TEXTS for name in names)
     return Shown(tuple(zip(*cells, strict=True)), tuple(_label(name, language) for name in names), numbers, caption)
+
+
+def across(table, *, rows, columns, values, language="en"):
+    """Print one column of a long result table across: a row per `rows`, a column per `columns`.
+
+    Returns a Shown; where a pair has no row stands a dash.
+    """
+    if table.empty:
+        return Shown((), (), (), locale.text("show.empty", language))
+    currency = table["currency"].iloc[0] if "currency" in table else None
+    unit = _unit(values, table, 0)
+    wide = table.pivot(index=rows, columns=columns, values=values)[list(dict.fromkeys(table[columns]))]
+    cells = tuple(
+        (str(locale.word(name, language)), *(_cell(value, unit, currency, language) for value in row))
+        for name, row in zip(wide.index, wide.to_numpy(), strict=True)
+    )
+    labels = (_label(rows, language), *(locale.word(name, language) for name in wide))
+    return Shown(cells, labels, (False, *([True] * len(wide.columns))), _label(values, language))
 
 
 def _label(name, language):

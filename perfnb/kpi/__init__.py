@@ -2,7 +2,19 @@
 
 from perfnb.kpi.catalogue import CATALOGUE, Kpi, value
 from perfnb.kpi.explain import explain, kinds, movers
-from perfnb.kpi.figures import base, figures
+from perfnb.kpi.figures import base, figures, span
 from perfnb.kpi.tree import DEFAULT, Tree
 
-__all__ = ["CATALOGUE", "DEFAULT", "Kpi", "Tree", "base", "explain", "figures", "kinds", "movers", "value"]
+__all__ = [
+    "CATALOGUE",
+    "DEFAULT",
+    "Kpi",
+    "Tree",
+    "base",
+    "explain",
+    "figures",
+    "kinds",
+    "movers",
+    "span",
+    "value",
+]

@@ -27,8 +27,8 @@ def explain(base, *, tree=DEFAULT):
     nothing, the node above it is not split further, and its part stands in a row
     "unallocated".
 
-    Returns one row per node: path, kpi, depth, op (how its children make it),
-    level, unit, direction, before, after, change, growth (change / before),
+    Returns one row per node: path, kpi, depth, op (how its children make it; ""
+    where it is not split, null at the leaves), level, unit, direction, before, after, change, growth (change / before),
     weight (root units per unit of the node), contribution, share (of the root's
     change; null when that is nearly 0), numerator and denominator before and
     after (ratios), method, currency. The children of a node add up to it.
@@ -53,7 +53,7 @@ def explain(base, *, tree=DEFAULT):
                 "path": path,
                 "kpi": name,
                 "depth": depth,
-                "op": None if name in broken else tree.operator(name),
+                "op": "" if name in broken else tree.operator(name),
                 "level": one.level,
                 "unit": one.unit,
                 "direction": one.direction,
@@ -106,7 +106,7 @@ def movers(base, *, by=("channel", "campaign"), tree=DEFAULT):
     for node in nodes.itertuples():
         if node.kpi == "unallocated":
             rows.append({"kpi": node.path.split("/")[-2], "kind": "unallocated", "contribution": node.contribution})
-        elif pd.isna(node.op) and not (nodes["path"] == f"{node.path}/unallocated").any():
+        elif pd.isna(node.op):
             rows += _split(wide, kpi(node.kpi), node.weight)
     table = pd.DataFrame(rows, columns=["segment", "kpi", "kind", "before", "after", "contribution"])
     table["unit"] = [kpi(name).unit for name in table["kpi"]]

@@ -41,8 +41,8 @@ def figures(campaigns, *, touchpoints=None, conversion="order", session_gap="30 
     gap = round(duration(session_gap).total_seconds() * 1_000_000)
     channel, campaign, currency = (touchpoints.column(name) for name in ("channel", "campaign", "currency"))
     value = touchpoints.column("value", "DECIMAL(18, 6)")
-    sql = f"""WITH events AS (SELECT user_id AS u, {touchpoints.micros()} AS t, event, CAST("timestamp" AS DATE) AS "date",
-  {channel} AS channel, {campaign} AS campaign, {value} AS value, {currency} AS currency
+    sql = f"""WITH events AS (SELECT user_id AS u, {touchpoints.micros()} AS t, CAST("timestamp" AS DATE) AS "date",
+  event, {channel} AS channel, {campaign} AS campaign, {value} AS value, {currency} AS currency
   FROM ({touchpoints.sql}) AS source),
 gaps AS (SELECT events.*, LAG(t) OVER (PARTITION BY u ORDER BY t, event, channel, campaign) AS before FROM events
   WHERE u IS NOT NULL),
@@ -97,6 +97,12 @@ def base(figures, *, period, compare="previous", by=("channel", "campaign")):
             f"The data hold {_span(figures)}: choose period and compare inside it"
         )
     return table.sort_values(["period", *by], ignore_index=True)
+
+
+def span(base, which="after"):
+    """The Period that the rows "after" (or "before") of a result of `base` cover."""
+    row = base[base["period"] == which].iloc[0]
+    return Period(row["since"].date(), row["last_day"].date() + timedelta(days=1))
 
 
 def _periods(figures, period, compare):
