@@ -16,6 +16,13 @@ _TEXTS = ("text", "word", "path", "kpi", "id", "currency")
 _HIDDEN = ("currency", "definition", "unit", "direction")
 
 
+# The classes are for reports; JupyterLab has its own style and aligns everything to the right, but for this.
+_NUMBER = 'class="number"'
+_TEXT = 'class="text" style="text-align:left"'
+_LONG = 'class="text long" style="text-align:left"'
+_LONGEST = 40
+
+
 @dataclass(frozen=True)
 class Shown:
     """A printed table: cells as text, labels, which columns are numbers, a caption. Notebooks show it as HTML."""

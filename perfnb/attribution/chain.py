@@ -28,6 +28,7 @@ def markov(touchpoints, *, conversion="order", events=None, touchpoint="channel"
     )
     table = removal_effects(counts)
     table.insert(0, "model", "markov")
+    table = table.round(9)
     table["share"] = table["credit"] / table["credit"].sum()
     table["currency"] = journey.currency(touchpoints)
     table = table.sort_values(["credit", "channel"], ascending=[False, True], ignore_index=True)

@@ -1,5 +1,7 @@
 """Rule models: credit by a touch's place and time in its path."""
 
+import pandas as pd
+
 from perfnb import journey
 from perfnb.engine import literal
 from perfnb.period import duration
@@ -55,16 +57,15 @@ def rules(
 
 
 def _long(wide, models, currency):
-    import pandas as pd
-
     parts = []
     for model in models:
         part = pd.DataFrame(
             {
                 "model": model,
                 "channel": wide["channel"],
-                "credit": wide[f"credit_{model}"].astype(float),
-                "value": wide[f"value_{model}"].astype(float),
+                # Engines add in any order: the last bits are noise, and would decide between equals.
+                "credit": wide[f"credit_{model}"].astype(float).round(9),
+                "value": wide[f"value_{model}"].astype(float).round(9),
             }
         )
         part["share"] = part["credit"] / part["credit"].sum()
