@@ -35,14 +35,13 @@ class Shown:
     def _repr_html_(self):
         if not self.cells:
             return f'<p class="perfnb-empty">{_safe(self.caption)}</p>'
-        kinds = ["number" if number else "text" for number in self.numbers]
-        head = "".join(
-            f'<th class="{kind}">{_safe(label)}</th>' for kind, label in zip(kinds, self.labels, strict=True)
-        )
+        kinds = [
+            _NUMBER if number else _LONG if max(len(row[place]) for row in self.cells) > _LONGEST else _TEXT
+            for place, number in enumerate(self.numbers)
+        ]
+        head = "".join(f"<th {kind}>{_safe(label)}</th>" for kind, label in zip(kinds, self.labels, strict=True))
         rows = "".join(
-            "<tr>"
-            + "".join(f'<td class="{kind}">{_safe(cell)}</td>' for kind, cell in zip(kinds, row, strict=True))
-            + "</tr>\n"
+            f"<tr>{''.join(f'<td {kind}>{_safe(cell)}</td>' for kind, cell in zip(kinds, row, strict=True))}</tr>\n"
             for row in self.cells
         )
         caption = f"<caption>{_safe(self.caption)}</caption>" if self.caption else ""

@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 
 import nbformat
-from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
+from traitlets.config import Config
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
@@ -18,9 +18,9 @@ def rewrite(path):
     notebook = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as private:
         channel = {} if sys.platform == "win32" else {"transport": "ipc", "ip": f"{private}/kernel"}
-        manager = AsyncKernelManager(kernel_name="python3", **channel)
         resources = {"metadata": {"path": str(path.parent)}}
-        NotebookClient(notebook, km=manager, record_timing=False, resources=resources).execute()
+        config = Config(KernelManager=channel)
+        NotebookClient(notebook, config=config, record_timing=False, resources=resources).execute()
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     notebook.metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
     for cell in notebook.cells:
