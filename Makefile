@@ -37,8 +37,8 @@ clean:  ## remove the environment and the reports
 
 .venv/test: pyproject.toml constraints.txt | .venv/python
 	@echo "Installing perfnb and what its tests need into .venv (once; some minutes) …"
-	$(INSTALL) ".[test,spark]"
-	@touch $@ .venv/report
+	$(INSTALL) ".[lab,spark,test]"
+	@touch $@ .venv/report .venv/lab
 
 .venv/lab: pyproject.toml constraints.txt | .venv/python
 	@echo "Installing perfnb and JupyterLab into .venv (once; a minute or two) …"
