@@ -23,12 +23,12 @@ def funnel_by(steps, by, *, language="en", ax=None):
     steps = steps[steps["step"] > 1]
     if steps.empty:
         return style.empty(ax, language)
-    groups = list(dict.fromkeys(steps[by]))[: len(style.GROUPS)]
+    groups, left_out = _largest(steps, by)
     names = list(dict.fromkeys(steps["name"]))
-    ax = style.axes(ax, 0.75 * len(names) + 1.1)
+    ax = style.axes(ax, (0.3 + 0.15 * len(groups)) * len(names) + 1.1)
     for index, group in enumerate(groups):
         rows = steps[(steps[by] == group) & (steps["from_units"] > 0)]
-        places = np.array([names.index(name) for name in rows["name"]]) + (index - (len(groups) - 1) / 2) * 0.2
+        places = np.array([names.index(name) for name in rows["name"]]) + (index - (len(groups) - 1) / 2) * min(0.2, 0.8 / len(groups))
         spans = style.errors(rows["low"], rows["rate"], rows["high"])
         color = style.GROUPS[index]
         ax.errorbar(
@@ -40,7 +40,7 @@ def funnel_by(steps, by, *, language="en", ax=None):
     style.grid(ax)
     ax.set_xlabel(f"{locale.text('plot.share', language)} {locale.text('plot.rate_before', language)}", fontsize=9)
     style.legend(ax, loc="upper center", bbox_to_anchor=(0.5, 1.18), ncols=len(groups))
-    style.caption(ax, locale.text("plot.interval", language))
+    style.caption(ax, _small_print(left_out, len(groups), language))
     return ax
 
 
@@ -50,8 +50,10 @@ def over_time(weeks, *, by=None, step=None, language="en", ax=None):
         return style.empty(ax, language)
     step = step or int(weeks["step"].max())
     weeks = weeks[(weeks["step"] == step) & (weeks["from_units"] > 0)]
+    if weeks.empty:
+        return style.empty(ax, language)
     ax = style.axes(ax, 3.2)
-    groups = list(dict.fromkeys(weeks[by]))[: len(style.GROUPS)] if by else [None]
+    groups, left_out = _largest(weeks, by) if by else ([None], 0)
     for index, group in enumerate(groups):
         rows = weeks if group is None else weeks[weeks[by] == group]
         color = style.BLUE if group is None else style.GROUPS[index]
@@ -75,8 +77,22 @@ def over_time(weeks, *, by=None, step=None, language="en", ax=None):
     ax.set_title(f"{name}: {locale.text('plot.rate_before', language)}", loc="left", fontsize=10)
     if by:
         style.legend(ax, loc="upper center", bbox_to_anchor=(0.62, 1.16), ncols=len(groups))
-    small = locale.text("plot.interval", language)
+    small = _small_print(left_out, len(groups), language)
     if (weeks["immature"] > 0).any():
         small += f"; ○ {locale.text('plot.immature', language)}"
     style.caption(ax, small)
     return ax
+
+
+def _largest(table, by):
+    """As many groups as there are colours, the largest of them in the order of their names; how many are left out."""
+    sizes = table.groupby(by, sort=False)["from_units"].sum().sort_values(ascending=False, kind="stable")
+    kept = set(sizes.index[: len(style.GROUPS)])
+    return [group for group in dict.fromkeys(table[by]) if group in kept], len(sizes) - len(kept)
+
+
+def _small_print(left_out, shown, language):
+    small = locale.text("plot.interval", language)
+    if left_out:
+        small += f"; {locale.text('plot.more_groups', language, shown=shown, all=shown + left_out)}"
+    return small

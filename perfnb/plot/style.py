@@ -1,5 +1,7 @@
 """What all charts share: colours, axes without needless ink, labels as plain text."""
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -75,7 +77,7 @@ def losses(ax, table, labels, language):
     ax.set_xlim(0, units[0] * 1.42)
     ax.set_xticks([])
     ax.spines["bottom"].set_visible(False)
-    legend(ax, loc="upper right")
+    legend(ax, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2)
 
 
 def numbers(axis, language, decimals=None, share=False):
@@ -105,9 +107,10 @@ def legend(ax, **options):
 
 
 def caption(ax, text):
-    """A line of small print below the chart."""
+    """Small print below the chart, in as many lines as it needs."""
+    lines = textwrap.wrap(text, 110)
     ax.annotate(
-        text.replace("$", r"\$"),
+        "\n".join(lines).replace("$", r"\$"),
         (0, 0),
         (0, -30 if ax.get_xlabel() else -22),
         xycoords="axes fraction",
@@ -115,4 +118,5 @@ def caption(ax, text):
         fontsize=8,
         color=MUTED,
         va="top",
+        linespacing=1.4,
     )

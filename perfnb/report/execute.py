@@ -109,7 +109,9 @@ def headline(node):
     """The sentence that the cell tagged `headline` shows, as plain text; None if there is none."""
     for cell in node.cells:
         if "headline" in cell.metadata.get("tags", []):
-            for output in cell.get("outputs", []):
+            # The cell's own result, not what something below it may have displayed on the way.
+            results = [output for output in cell.get("outputs", []) if output.output_type == "execute_result"]
+            for output in results:
                 text = output.get("data", {}).get("text/plain")
                 if text:
                     return " ".join(plain(_unquoted("".join(text))).split())

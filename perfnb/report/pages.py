@@ -100,6 +100,8 @@ def _environment():
 
     templates = FileSystemLoader(HERE / "template")
     made = Environment(loader=templates, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    # A reader wants the client's name; where on which machine stands in the manifest and at the page's end.
+    made.filters["source"] = lambda data: data if "://" in data else Path(data).resolve().name or data
     made.filters["when"] = lambda created: f"{created[:10]} {created[11:16]} UTC"
     return made
 
