@@ -10,6 +10,8 @@ import functools
 from dataclasses import dataclass
 from importlib import resources
 
+from perfnb.errors import BadParameter
+
 __all__ = ["TABLES", "Column", "describe", "of"]
 
 TABLES = ("touchpoints", "campaigns", "orders", "surveys", "targets", "truth")
@@ -29,6 +31,8 @@ class Column:
     meaning_de: str
 
     def label(self, language="en"):
+        if language not in ("en", "de"):
+            raise BadParameter(f"language {language!r}: expected en or de")
         return getattr(self, language)
 
 

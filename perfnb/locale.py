@@ -61,7 +61,7 @@ def money(value, currency, language="en", decimals=2):
     """An amount with its currency: €1,234.50 or 1.234,50 €; the bare number where the currency is not known."""
     if _missing(value):
         return MISSING
-    if not currency:
+    if _missing(currency) or not currency:
         return number(value, language, decimals)
     value = _no_negative_zero(value, decimals)
     pattern = None if decimals else {"en": "¤#,##0", "de": "#,##0 ¤"}[language].replace(" ", "\N{NO-BREAK SPACE}")
@@ -93,7 +93,9 @@ def _minus(formatted):
 
 
 def _missing(value):
-    return value is None or value != value or (isinstance(value, float) and math.isinf(value))
+    if value is None or str(value) == "<NA>":  # pandas.NA, which equals nothing and is no truth value
+        return True
+    return value != value or (isinstance(value, float) and math.isinf(value))
 
 
 def _no_negative_zero(value, decimals):

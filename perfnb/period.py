@@ -3,7 +3,7 @@
 import calendar
 import re
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from perfnb.errors import BadParameter
 
@@ -27,10 +27,13 @@ def duration(text):
     """
     if isinstance(text, timedelta):
         return text
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) (second|minute|hour|day|week)s?", str(text).strip())
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) (second|minute|hour|day|week)s?", str(text).strip())
     if not match:
         raise BadParameter(f"{text!r} is no duration; expected for example '7 days', '12 hours', '30 minutes'")
-    return float(match[1]) * _UNITS[match[2]]
+    try:
+        return float(match[1]) * _UNITS[match[2]]
+    except OverflowError:
+        raise BadParameter(f"{text!r} is longer than any time there was") from None
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,9 @@ class Period:
     until: date
 
     def __post_init__(self):
+        for day in (self.since, self.until):
+            if not isinstance(day, date) or isinstance(day, datetime):
+                raise BadParameter(f"{day!r} is no day; expected a datetime.date, or Period.parse('2025-08')")
         if self.until <= self.since:
             raise BadParameter(f"the period {self.since} to {self.until} has no day")
 
@@ -70,8 +76,11 @@ class Period:
             raise
         except ValueError as error:
             raise BadParameter(f"{text!r} is no period: {error}") from None
-        if (match := re.fullmatch(r"last (\d+) days", text)) and end is not None and int(match[1]) > 0:
-            return cls(end - timedelta(days=int(match[1])), end)
+        if (match := re.fullmatch(r"last ([0-9]{1,6}) days", text)) and end is not None and int(match[1]) > 0:
+            try:
+                return cls(end - timedelta(days=int(match[1])), end)
+            except OverflowError:
+                raise BadParameter(f"{text!r} begins before the first day there was") from None
         raise BadParameter(
             f"{text!r} is no period; expected '2025', '2025-08', '2025-08-04..2025-08-31' or 'last 28 days'"
         )

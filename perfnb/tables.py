@@ -1,12 +1,14 @@
 """How result tables are printed: the one place that rounds, names and colours columns."""
 
 import html
+import re
 from dataclasses import dataclass
 
 import pandas as pd
 
 from perfnb import columns as vocabulary
 from perfnb import locale
+from perfnb.errors import BadParameter
 from perfnb.kpi.catalogue import CATALOGUE
 
 __all__ = ["Shown", "across", "show"]
@@ -62,15 +64,16 @@ def show(table, *, language="en", columns=None, top=None):
 
     Returns a Shown, which notebooks display; it holds text only.
     """
-    if table.empty:
-        return Shown((), (), (), locale.text("show.empty", language))
+    _require(table, columns or ())
     if top is not None:
         table = table.head(top)
+    if table.empty:
+        return Shown((), (), (), locale.text("show.empty", language))
     names = [name for name in (columns or table.columns) if columns or name not in _HIDDEN]
     names = [name for name in names if columns or not _is_blank(table[name])]
-    currency = table["currency"].iloc[0] if "currency" in table else None
+    currencies = list(table["currency"]) if "currency" in table else [None] * len(table)
     cells = [
-        [_cell(value, _unit(name, table, row), currency, language) for row, value in enumerate(table[name])]
+        [_cell(value, _unit(name, table, row), currencies[row], language) for row, value in enumerate(table[name])]
         for name in names
     ]
     if "depth" in table and "kpi" in names:
@@ -92,7 +95,15 @@ def across(table, *, rows, columns, values, language="en"):
     """
     if table.empty:
         return Shown((), (), (), locale.text("show.empty", language))
-    currency = table["currency"].iloc[0] if "currency" in table else None
+    _require(table, (rows, columns, values))
+    pairs = table[[rows, columns]]
+    if pairs.duplicated().any():
+        twice = " and ".join(str(one) for one in pairs[pairs.duplicated()].iloc[0])
+        raise BadParameter(f"more than one row for {twice}: choose rows of one model, level or currency first")
+    currencies = table["currency"].dropna().unique() if "currency" in table else ()
+    if len(currencies) > 1:
+        raise BadParameter(f"amounts in {' and '.join(currencies)}: choose the rows of one currency first")
+    currency = currencies[0] if len(currencies) else None
     unit = _unit(values, table, 0)
     wide = table.pivot(index=rows, columns=columns, values=values)[list(dict.fromkeys(table[columns]))]
     cells = tuple(
@@ -101,6 +112,12 @@ def across(table, *, rows, columns, values, language="en"):
     )
     labels = (_label(rows, language), *(locale.word(name, language) for name in wide))
     return Shown(cells, labels, (False, *([True] * len(wide.columns))), _label(values, language))
+
+
+def _require(table, names):
+    missing = [name for name in names if name not in table]
+    if missing:
+        raise BadParameter(f"no column {', '.join(map(str, missing))}; found {', '.join(map(str, table.columns))}")
 
 
 def _label(name, language):
@@ -173,5 +190,5 @@ def _is_blank(column):
 
 
 def _safe(cell):
-    # A dollar sign alone in its element cannot pair with another: JupyterLab would set the text between as maths.
-    return html.escape(str(cell)).replace("$", "<span>$</span>")
+    # A sign alone in its element cannot pair with another: JupyterLab would set the text between as maths.
+    return re.sub(r"[$\\]", lambda sign: f"<span>{sign[0]}</span>", html.escape(str(cell)))

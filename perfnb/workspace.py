@@ -1,54 +1,24 @@
 """The door for data: a folder, a DuckDB file or frames, opened as lazy tables under our names."""
 
+import contextlib
 import csv
 import difflib
 import functools
 import gzip
 import re
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 from perfnb import columns as vocabulary
 from perfnb import engine as engines
+from perfnb.casts import TYPES, Source, cast, refuse_unreadable
 from perfnb.engine import Table, identifier
-from perfnb.errors import MissingTable, UnreadableData
+from perfnb.errors import BadParameter, MissingTable, PerfnbError, UnreadableData
 
 __all__ = ["Workspace", "open"]
 
-_TYPES = {
-    "text": "VARCHAR",
-    "timestamp": "TIMESTAMP",
-    "date": "DATE",
-    "integer": "BIGINT",
-    "number": "DOUBLE",
-    "money": "DECIMAL(18, 6)",
-    "boolean": "BOOLEAN",
-}
-_EXPECTED = {
-    "timestamp": "a moment as 2025-08-31 13:05:00, with an offset as +02:00 where it is not UTC, "
-    "or a whole number since 1970",
-    "date": "a day as 2025-08-31",
-    "integer": "a whole number without separators, as 1234",
-    "number": "a number with a decimal point and no other separator, as 1234.5",
-    "money": "an amount with a decimal point and no other separator, as 1234.50",
-    "boolean": "true or false",
-}
 _FILES = (".csv", ".csv.gz", ".parquet")
 _DELIMITERS = ",;\t|"
-# Whole numbers since 1970 that mean a moment between 2000 and 2100: the ranges do not overlap.
-_EPOCH_UNITS = {1: "seconds", 10**3: "milliseconds", 10**6: "microseconds", 10**9: "nanoseconds"}
-_YEAR_2000, _YEAR_2100 = 946_684_800, 4_102_444_800
-
-
-@dataclass(frozen=True)
-class _Source:
-    """Where a table's raw rows come from; `text` when every column is still text."""
-
-    origin: str
-    sql: str
-    columns: dict
-    text: bool = False
 
 
 class Workspace:
@@ -108,7 +78,7 @@ class Workspace:
         if name in self._sources:
             return _canonical(name, self._sources[name], self._columns, self.engine)
         if name in self._optional:
-            types = {column.name: _TYPES[column.type] for column in known.values()}
+            types = {column.name: TYPES[column.type] for column in known.values()}
             return engines.absent(name, self.engine, types, self.location)
         raise MissingTable(
             f"{self.location}: no table {name}; found {', '.join(self._sources) or 'none'}. "
@@ -127,10 +97,12 @@ def open(location, *, columns=None, files=None, optional=(), engine="duckdb"):
     ("spark://local[2]//srv/data" for an absolute path).
 
     `columns` maps our names to those found ({"user_id": "uid"}) and wins over a
-    column that already has our name. `files` maps tables to files named
-    otherwise ({"touchpoints": "events.csv"}). Tables in `optional` may be
-    absent. Text is UTF-8. Moments come out as UTC microseconds (nanoseconds
-    are cut); texts and frames without a time zone are read as UTC.
+    column that already has our name; capitals do not count in our names.
+    `files` maps tables to files named otherwise ({"touchpoints": "events.csv"}),
+    or to tables of a `.duckdb` file ("events", or "schema.events"). Tables in
+    `optional` may be absent. Text is UTF-8. Moments come out as UTC
+    microseconds (nanoseconds are cut); texts and frames without a time zone are
+    read as UTC. Amounts keep six decimals.
 
     Raises UnreadableData or MissingTable, naming the file, the column and the
     way out.
@@ -143,51 +115,87 @@ def open(location, *, columns=None, files=None, optional=(), engine="duckdb"):
         raise MissingTable(f"{unknown[0]!r} is no table of a workspace; expected {', '.join(vocabulary.TABLES)}")
     backend = engines.connect(engine)
     if hasattr(location, "items"):
+        if files:
+            raise BadParameter("files= names files of a folder; a mapping of frames names its tables itself")
         sources, label = _from_frames(location, backend), "the mapping of frames"
     else:
         folder = Path(location)
         label = label or str(location)
         if not folder.exists():
             raise MissingTable(f"{location}: no such folder or file")
-        sources = _from_folder(folder, files or {}, backend) if folder.is_dir() else _from_file(folder, backend)
+        from_there = _from_folder if folder.is_dir() else _from_file
+        sources = from_there(folder, files or {}, backend)
     _check_mapping(columns or {}, sources, label)
     return Workspace(label, backend, sources, dict(columns or {}), tuple(optional))
 
 
 def _from_frames(frames, backend):
-    import pyarrow as pa
-
     sources = {}
     for name, frame in frames.items():
         if name not in vocabulary.TABLES:
             raise MissingTable(f"{name!r} is no table of a workspace; expected {', '.join(vocabulary.TABLES)}")
-        if not isinstance(frame, pa.Table):
-            _refuse_duplicates([str(column) for column in frame.columns], f"frame {name!r}")
-            frame = pa.Table.from_pandas(frame, preserve_index=False)
-        _refuse_duplicates(frame.column_names, f"frame {name!r}")
-        sql = backend.frame(_plain(frame))
-        sources[name] = _Source(f"frame {name!r}", sql, backend.columns(sql))
+        origin = f"frame {name!r}"
+        with _reading(origin, "Give every column one plain type, for example with frame.astype(str)", backend):
+            frame = _plain(_arrow(frame, name, origin))
+            _refuse_names(frame.column_names, origin)
+            sql = backend.frame(frame)
+            sources[name] = Source(origin, sql, backend.columns(sql))
     return sources
 
 
-def _plain(frame):
-    """The Arrow table without dictionaries, and with moments as UTC microseconds, which every engine reads."""
+def _arrow(frame, table, origin):
+    """Any frame (pandas, Arrow, or what speaks Arrow's stream protocol) as an Arrow table."""
+    import pandas as pd
     import pyarrow as pa
 
+    if isinstance(frame, pd.DataFrame):
+        _refuse_names(["" if column is None or column != column else str(column) for column in frame.columns], origin)
+        hidden = [name for name in frame.index.names if name in vocabulary.of(table) and name not in frame.columns]
+        if hidden:
+            raise UnreadableData(f"{origin}: {hidden[0]} is the index, not a column. Give frame.reset_index()")
+        try:
+            return pa.Table.from_pandas(frame, preserve_index=False)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise UnreadableData(f"{'; '.join(str(part) for part in reversed(error.args))}") from None
+    if not hasattr(frame, "__arrow_c_stream__") and not isinstance(frame, pa.RecordBatch):
+        raise UnreadableData(f"{origin} is a {type(frame).__name__}; expected a pandas frame or an Arrow table")
+    return frame if isinstance(frame, pa.Table) else pa.table(frame)
+
+
+def _plain(frame):
+    """The Arrow table in types that every engine reads: no dictionaries, moments as UTC microseconds."""
     for index, column in enumerate(frame.schema):
-        values, kind = frame.column(index), column.type
-        if pa.types.is_dictionary(kind):
-            values = values.cast(kind.value_type)
-        elif pa.types.is_timestamp(kind):
-            values = values.cast(pa.timestamp("us", kind.tz), safe=False)
-            if kind.tz:
-                values = values.cast(pa.timestamp("us", "UTC")).cast(pa.timestamp("us"))
-        elif pa.types.is_null(kind):
-            values = values.cast(pa.string())
-        else:
-            continue
-        frame = frame.set_column(index, column.name, values)
+        values = _plain_values(frame.column(index))
+        if values.type != column.type:
+            frame = frame.set_column(index, column.name, values)
     return frame
+
+
+def _plain_values(values):
+    import pyarrow as pa
+
+    kind = values.type
+    if pa.types.is_dictionary(kind):
+        return _plain_values(values.cast(kind.value_type))
+    if isinstance(kind, pa.BaseExtensionType):
+        if kind.extension_name != "arrow.uuid":
+            raise UnreadableData(f"type {kind} is not read")
+        return pa.chunked_array([[None if one is None else str(one) for one in values.to_pylist()]], pa.string())
+    if pa.types.is_timestamp(kind):
+        values = values.cast(pa.timestamp("us", kind.tz), safe=kind.unit != "ns")
+        return values.cast(pa.timestamp("us", "UTC")).cast(pa.timestamp("us")) if kind.tz else values
+    if pa.types.is_decimal256(kind):
+        return values.cast(pa.decimal128(38, kind.scale))
+    others = {
+        pa.null(): pa.string(),
+        pa.string_view(): pa.string(),
+        pa.float16(): pa.float32(),
+        pa.uint8(): pa.int16(),
+        pa.uint16(): pa.int32(),
+        pa.uint32(): pa.int64(),
+        pa.uint64(): pa.decimal128(20, 0),
+    }
+    return values.cast(others[kind]) if kind in others else values
 
 
 def _from_folder(folder, files, backend):
@@ -217,50 +225,122 @@ def _from_folder(folder, files, backend):
     return sources
 
 
-def _from_file(path, backend):
-    if path.suffix not in (".duckdb", ".db"):
+def _from_file(path, files, backend):
+    if path.suffix.lower() not in (".duckdb", ".db"):
         raise UnreadableData(
             f"{path}: expected a folder or a .duckdb file. Open its folder, and name the file for its table: "
             f'workspace.open("{path.parent}", files={{"touchpoints": "{path.name}"}})'
         )
     if not hasattr(backend, "database"):
         raise UnreadableData(f"{path}: a .duckdb file is read by DuckDB only, not by {backend.name}")
-    found = {name: sql for name, sql in backend.database(str(path)).items() if name in vocabulary.TABLES}
-    return {name: _Source(f"{path.name}, table {name}", sql, backend.columns(sql)) for name, sql in found.items()}
+    tables = backend.database(str(path))
+    sources = {}
+    for name in vocabulary.TABLES:
+        wanted = files.get(name, name).lower()
+        found = [full for full in tables if wanted in (full.lower(), full.lower().split(".", 1)[1])]
+        if len(found) > 1:
+            raise UnreadableData(
+                f'{path}: {" and ".join(found)} both claim to be {name}. Say which: files={{"{name}": "{found[0]}"}}'
+            )
+        if not found and name in files:
+            raise MissingTable(f"{path}: no table {files[name]} (files= names it for {name}); found {_listed(tables)}")
+        if found:
+            origin = f"{path.name}, table {found[0].removeprefix('main.')}"
+            with _reading(origin, "Mend the view, or keep its rows in a table", backend):
+                sources[name] = Source(origin, tables[found[0]], backend.columns(tables[found[0]]))
+    if not sources:
+        raise MissingTable(
+            f"{path}: no table of ours in it; found {_listed(tables)}. Expected {', '.join(vocabulary.TABLES)}. "
+            f'Name a table that is called otherwise: files={{"touchpoints": "…"}}'
+        )
+    return sources
+
+
+def _listed(names):
+    return ", ".join(sorted(names)[:8]) or "nothing"
+
+
+@contextlib.contextmanager
+def _reading(origin, way_out, backend):
+    """What goes wrong in here is said with the name of its file and a way out."""
+    try:
+        yield
+    except PerfnbError as error:
+        message = str(error)
+        if isinstance(error, UnreadableData) and origin not in message:
+            raise UnreadableData(f"{origin}: {message.rstrip('.')}. {way_out}") from None
+        raise
+    except (*backend.errors, ValueError, TypeError) as error:
+        raise UnreadableData(f"{origin}: {backend.cause(error).rstrip('.')}. {way_out}") from None
 
 
 def _read(path, backend):
+    name = path.name.lower()
+    if path.is_dir() or name.endswith(".parquet"):
+        return _read_parquet(path, backend)
     if path.stat().st_size == 0:
         raise UnreadableData(f"{path}: the file is empty; expected a header and rows. Export it again")
-    if path.is_dir() or path.suffix == ".parquet":
-        pattern = str(path / "*.parquet") if path.is_dir() else str(path)
-        sql = backend.parquet(pattern)
-        return _Source(path.name, sql, backend.columns(sql))
-    if not path.name.endswith((".csv", ".csv.gz")):
+    if not name.endswith((".csv", ".csv.gz")):
         raise UnreadableData(f"{path}: expected .csv, .csv.gz or .parquet")
     header, delimiter = _header(path)
-    return _Source(path.name, backend.csv(str(path), header, delimiter), dict.fromkeys(header, "VARCHAR"), text=True)
+    with _reading(str(path), _CSV_WAY_OUT, backend):
+        sql = backend.csv(str(path), header, delimiter)
+    return Source(path.name, sql, dict.fromkeys(header, "VARCHAR"), text=True)
+
+
+_CSV_WAY_OUT = "Export it again as CSV UTF-8, with as many cells in every row as in the first"
+
+
+def _read_parquet(path, backend):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    parts = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    if not parts:
+        raise UnreadableData(f"{path}: a folder without .parquet files. Name the file itself: files=…")
+    for part in parts:
+        try:
+            names = pq.read_schema(part).names
+        except (pa.ArrowException, OSError) as error:
+            raise UnreadableData(
+                f"{part}: not a Parquet file ({str(error).splitlines()[0]}). Export it again"
+            ) from None
+        _refuse_names(names, str(part))
+    with _reading(str(path), "Write all parts with the same columns of the same types", backend):
+        sql = backend.parquet([str(part) for part in parts])
+        return Source(path.name, sql, backend.columns(sql))
 
 
 def _header(path):
-    """The column names of a CSV file and the delimiter between them."""
-    opener = gzip.open if path.suffix == ".gz" else Path.open
+    """The column names of a CSV file and the delimiter between them: the one that parts the first line most."""
+    opener = gzip.open if path.name.lower().endswith(".gz") else Path.open
     try:
         with opener(path, mode="rt", encoding="utf-8-sig", newline="") as file:
-            line = file.readline()
+            lines = {}
+            for delimiter in _DELIMITERS:
+                file.seek(0)
+                lines[delimiter] = [name.strip() for name in next(csv.reader(file, delimiter=delimiter), [])]
     except UnicodeDecodeError:
         raise UnreadableData(f"{path}: not UTF-8. Save it as CSV UTF-8") from None
-    delimiter = max(_DELIMITERS, key=line.count)
-    names = [name.strip() for name in next(csv.reader([line], delimiter=delimiter), [])]
+    except (OSError, EOFError, csv.Error) as error:
+        raise UnreadableData(f"{path}: cannot be read ({error}). Export it again") from None
+    delimiter = max(_DELIMITERS, key=lambda one: len(lines[one]))
+    names = lines[delimiter]
     if not any(names):
         raise UnreadableData(f"{path}: the first line is empty; expected the column names. Export it again")
-    if "" in names:
-        raise UnreadableData(f"{path}: column {names.index('') + 1} has no name in the first line. Name it")
-    _refuse_duplicates(names, str(path))
+    _refuse_names(names, str(path))
     return names, delimiter
 
 
-def _refuse_duplicates(names, origin):
+def _refuse_names(names, origin):
+    """Every column needs a name, of its own."""
+    if not names:
+        raise UnreadableData(f"{origin}: no columns; expected some of those of its table. Export it again")
+    if "" in names:
+        raise UnreadableData(f"{origin}: column {names.index('') + 1} has no name. Name it")
+    broken = [name for name in names if "\0" in name]
+    if broken:
+        raise UnreadableData(f"{origin}: column name {broken[0]!r} is no text. Save the file as UTF-8 (not UTF-16)")
     twice = [name for name, times in Counter(name.lower() for name in names).items() if times > 1]
     if twice:
         raise UnreadableData(
@@ -271,112 +351,48 @@ def _refuse_duplicates(names, origin):
 
 def _check_mapping(columns, sources, label):
     found = {name for source in sources.values() for name in source.columns}
+    plain = {name.lower(): name for name in found}
     for ours, theirs in columns.items():
         if theirs not in found:
-            near = difflib.get_close_matches(theirs, found, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
+            near = difflib.get_close_matches(str(theirs).lower(), plain, n=1)
+            hint = f"did you mean {plain[near[0]]!r}? " if near else ""
             raise UnreadableData(
                 f'{label}: columns={{"{ours}": "{theirs}"}} names a column {theirs!r} that no table has; '
                 f"{hint}Found: {', '.join(sorted(found))}"
             )
+    twice = [name for name, times in Counter(ours.lower() for ours in columns).items() if times > 1]
+    if twice:
+        raise UnreadableData(f"{label}: columns= names {twice[0]} twice (capitals do not count). Remove one of them")
 
 
 def _canonical(name, source, columns, backend):
     """The source's rows under our names and types, checked; columns that we do not know keep theirs."""
-    known = vocabulary.of(name)
-    theirs = {ours: column for ours, column in columns.items() if column in source.columns}
-    renamed = set(theirs.values())
-    for column in source.columns:
-        if column not in renamed and column not in theirs:
-            theirs[column] = column
-    kinds = {ours: known[ours].type if ours in known else None for ours in theirs}
-    # A text file is parsed once; Parquet and databases are read where they lie. (DuckDB also pushes a
-    # TRY_CAST into its CSV reader, where it raises.)
-    raw = backend.keep(source.sql) if source.text else source.sql
-    casts = {
-        ours: _cast(identifier(column), source.columns[column], kinds[ours], backend) for ours, column in theirs.items()
-    }
-    for ours, column in theirs.items():
-        if kinds[ours] == "timestamp" and casts[ours] is None:
-            casts[ours] = _epoch_cast(raw, column, source, backend)
-    _refuse_unreadable(raw, theirs, casts, kinds, source, backend)
-    selected = ", ".join(f"{casts[ours]} AS {identifier(ours)}" for ours in theirs)
-    sql = f"SELECT {selected} FROM ({raw}) AS raw"
-    if source.text:
-        sql = backend.keep(sql)
-        backend.drop(raw)
-    return Table(name, backend, sql, backend.columns(sql), source.origin)
+    way_out = _CSV_WAY_OUT if source.text else "Export it again"
+    with _reading(source.origin, way_out, backend):
+        known = vocabulary.of(name)
+        theirs = _named(known, source.columns, columns)
+        kinds = {ours: known[ours].type if ours in known else None for ours in theirs}
+        # A text file is parsed once; Parquet and databases are read where they lie. (DuckDB also pushes a
+        # TRY_CAST into its CSV reader, where it raises.)
+        raw = backend.keep(source.sql) if source.text else source.sql
+        casts = {ours: cast(raw, column, kinds[ours], source, backend) for ours, column in theirs.items()}
+        refuse_unreadable(raw, theirs, casts, kinds, source, backend)
+        selected = ", ".join(f"{casts[ours]} AS {identifier(ours)}" for ours in theirs)
+        sql = f"SELECT {selected} FROM ({raw}) AS raw"
+        if source.text:
+            sql = backend.keep(sql)
+            backend.drop(raw)
+        return Table(name, backend, sql, backend.columns(sql), source.origin)
 
 
-def _cast(column, found, kind, backend):
-    """SQL that reads `column` as `kind`; None for moments whose form only the values tell."""
-    blank = f"NULLIF(TRIM({column}), '')"
-    if kind is None or kind == "text":
-        if found == "VARCHAR":
-            return f"CASE WHEN TRIM({column}) = '' THEN NULL ELSE {column} END"
-        if kind is None:
-            return column
-        if found in ("DOUBLE", "FLOAT"):
-            # Ids that pandas turned into floats because one was missing: 17.0 is the person 17.
-            whole = f"TRY_CAST({column} AS BIGINT)"
-            return f"CASE WHEN {whole} = {column} THEN CAST({whole} AS VARCHAR) ELSE CAST({column} AS VARCHAR) END"
-        return f"CAST({column} AS VARCHAR)"
-    if kind == "timestamp":
-        if found == "VARCHAR" or not found.startswith(("TIMESTAMP", "DATE")):
-            return None
-        return backend.utc(column, found)
-    value = blank if found == "VARCHAR" else column
-    if kind in ("integer", "number", "money"):
-        number = f"TRY_CAST({value} AS DOUBLE)"
-        # NaN sorts above every number, so this keeps NaN and infinity out.
-        finite = f"ABS({number}) < 1e300"
-        if kind == "integer":
-            return f"CASE WHEN {finite} AND {number} = FLOOR({number}) THEN TRY_CAST({value} AS BIGINT) END"
-        return f"CASE WHEN {finite} THEN TRY_CAST({value} AS {_TYPES[kind]}) END"
-    return f"TRY_CAST({value} AS {_TYPES[kind]})"
-
-
-def _epoch_cast(raw, column, source, backend):
-    """SQL for a moment held as text or as a whole number since 1970, whose unit its range tells."""
-    name, found = identifier(column), source.columns[column]
-    number = f"TRY_CAST({name} AS DOUBLE)"
-    seen = backend.fetch(
-        f"SELECT MIN({number}) AS low, MAX({number}) AS high, COUNT({number}) AS numbers FROM ({raw}) AS raw"
-    ).iloc[0]
-    if seen["numbers"] == 0:
-        return backend.utc(f"NULLIF(TRIM(CAST({name} AS VARCHAR)), '')", "VARCHAR")
-    for per_second in _EPOCH_UNITS:
-        if _YEAR_2000 * per_second <= seen["low"] and seen["high"] < _YEAR_2100 * per_second:
-            value = f"TRY_CAST({name} AS BIGINT)" if found == "VARCHAR" else name
-            return backend.from_epoch(value, per_second)
-    raise UnreadableData(
-        f"{source.origin}: column {column} holds whole numbers from {seen['low']:.0f} to {seen['high']:.0f}, which "
-        f"are no {', '.join(_EPOCH_UNITS.values())} since 1970 of the years 2000 to 2099. Give moments as texts"
-    )
-
-
-def _refuse_unreadable(raw, theirs, casts, kinds, source, backend):
-    """One scan over all typed columns; UnreadableData for all that holds values of another type."""
-    typed = [ours for ours in theirs if kinds[ours] not in (None, "text")]
-    if not typed:
-        return
-    parts = []
-    for index, ours in enumerate(typed):
-        column = identifier(theirs[ours])
-        given = f"{column} IS NOT NULL"
-        if source.columns[theirs[ours]] == "VARCHAR":
-            given = f"TRIM({column}) <> ''"
-        bad = f"{given} AND ({casts[ours]}) IS NULL"
-        parts.append(f"COUNT(CASE WHEN {bad} THEN 1 END) AS bad_{index}")
-        parts.append(f"MIN(CASE WHEN {bad} THEN CAST({column} AS VARCHAR) END) AS example_{index}")
-    counts = backend.fetch(f"SELECT COUNT(*) AS n, {', '.join(parts)} FROM ({raw}) AS raw").iloc[0]
-    if counts["n"] == 0:
-        raise UnreadableData(f"{source.origin}: a header but no rows. Export it again, or remove the file")
-    problems = [
-        f"{source.origin}: column {theirs[ours]}: {counts[f'bad_{index}']} of {counts['n']} values cannot be read, "
-        f"for example {counts[f'example_{index}']!r}; expected {_EXPECTED[kinds[ours]]}"
-        for index, ours in enumerate(typed)
-        if counts[f"bad_{index}"]
-    ]
-    if problems:
-        raise UnreadableData("\n".join(problems))
+def _named(known, found, columns):
+    """{our name: the column found}: what `columns` maps first, then our names in any capitals, then the rest."""
+    theirs = {}
+    for ours, column in columns.items():
+        if column in found:
+            theirs[ours.lower() if ours.lower() in known else ours] = column
+    taken, mapped = {ours.lower() for ours in theirs}, set(theirs.values())
+    for column in found:
+        if column not in mapped and column.lower() not in taken:
+            theirs[column.lower() if column.lower() in known else column] = column
+    return theirs

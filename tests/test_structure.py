@@ -17,7 +17,7 @@ import perfnb
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = [
     {"columns", "errors", "period", "locale", "intervals", "words"},
-    {"engine", "workspace", "simulate"},
+    {"engine", "casts", "workspace", "simulate"},
     {"checks"},
     {"kpi", "journey", "funnel", "attribution"},
     {"tables", "sentences", "plot"},

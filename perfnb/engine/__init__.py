@@ -7,12 +7,19 @@ enter a statement only through `literal` and `identifier`.
 
 import functools
 import importlib.util
+import math
+import numbers
 import re
 from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
 
-from perfnb.errors import MissingColumns, MissingTable, PerfnbError
+from perfnb.errors import BadParameter, MissingColumns, MissingTable, PerfnbError
+from perfnb.period import Period
 
 __all__ = ["Table", "connect", "identifier", "literal", "sql_of"]
+
+# Quoted values and names first: an event may be called "{table}".
+_PLACE = re.compile(r"""'[^']*'|"[^"]*"|\{table\}""")
 
 
 def identifier(name):
@@ -21,13 +28,20 @@ def identifier(name):
 
 
 def literal(value):
-    """`value` (text, number or None) as an SQL literal."""
+    """`value` (text, number, truth value or None) as an SQL literal."""
     if value is None:
         return "NULL"
+    value = value.item() if hasattr(value, "item") else value  # numpy's scalars
     if isinstance(value, bool):
         return "TRUE" if value else "FALSE"
-    if isinstance(value, int | float):
-        return repr(value)
+    if isinstance(value, numbers.Integral):
+        return str(int(value))
+    if isinstance(value, numbers.Real):
+        if not math.isfinite(value):
+            raise BadParameter(f"{value} is no number that a statement can hold")
+        return repr(float(value))
+    if "\0" in str(value):
+        raise BadParameter(f"{value!r} holds a NUL, which no statement can. Remove it")
     return "'" + str(value).replace("'", "''") + "'"
 
 
@@ -97,9 +111,43 @@ class Table:
         """SQL for the column's moment as whole microseconds since 1970 (UTC)."""
         return self.engine.micros(identifier(name))
 
+    def span(self, name=None):
+        """The days of the rows as a Period, from the first to the last by `timestamp` or `date` (UTC)."""
+        moment = identifier(name or self._moment())
+        seen = self.fetch(
+            f"SELECT CAST(MIN({moment}) AS DATE) AS low, CAST(MAX({moment}) AS DATE) AS high FROM {{table}} AS t"
+        ).iloc[0]
+        low, high = (str(seen[end])[:10] for end in ("low", "high"))
+        if low in ("NaT", "None", "nan"):
+            raise BadParameter(f"{self.name} ({self.origin}): no rows with a time, so no period")
+        return Period(date.fromisoformat(low), date.fromisoformat(high) + timedelta(days=1))
+
+    def between(self, period):
+        """The rows of a period: a Period, or "all", "2025-08", "2025-08-04..2025-08-31", "last 28 days" (of the data).
+
+        An absent table stays as it is. BadParameter where the period lies outside the data in whole or in part.
+        """
+        if self.absent or period == "all":
+            return self
+        days = self.span()
+        if not isinstance(period, Period):
+            period = Period.parse(period, end=days.until)
+        if period.since < days.since or period.until > days.until:
+            raise BadParameter(
+                f"{self.name} ({self.origin}): the period {period} is not whole in the data, which hold {days}. "
+                "Choose days inside them"
+            )
+        moment = identifier(self._moment())
+        bounds = f"{moment} >= TIMESTAMP '{period.since} 00:00:00' AND {moment} < TIMESTAMP '{period.until} 00:00:00'"
+        return replace(self, sql=f"SELECT * FROM ({self.sql}) AS t WHERE {bounds}")
+
+    def _moment(self):
+        name = next((name for name in ("timestamp", "date") if self.has(name)), None)
+        return name if name else self.require("timestamp")
+
     def fetch(self, sql):
         """Run a statement that reads `{table}` (this table's rows); a pandas frame of the result."""
-        return self.engine.fetch(sql.replace("{table}", f"({self.sql})"))
+        return self.engine.fetch(_PLACE.sub(lambda match: match[0] if match[0] != "{table}" else f"({self.sql})", sql))
 
     def rows(self, limit=None):
         """The rows as a pandas frame, all of them or the first `limit` (of no particular order)."""
@@ -147,7 +195,7 @@ def sql_of(function, table, *arguments, dialect="duckdb", **options):
     else:
         raise PerfnbError(f"{function.__name__} runs no statement")
     if dialect == "duckdb":
-        return re.sub(r"\n\s*\n", "\n", sql)
+        return re.sub(r"('[^']*'|\"[^\"]*\")|\n\s*\n", lambda match: match[1] or "\n", sql)
     import sqlglot
 
     return sqlglot.transpile(sql, read="duckdb", write=dialect, pretty=True)[0]

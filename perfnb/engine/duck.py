@@ -1,6 +1,8 @@
 """DuckDB, embedded: the default engine."""
 
 import itertools
+import re
+from pathlib import Path
 
 import duckdb
 
@@ -12,11 +14,14 @@ class DuckDB:
     """Runs statements on an in-memory DuckDB; attaches a `.duckdb` file read-only when asked to."""
 
     name = "duckdb"
+    errors = (duckdb.Error,)
 
     def __init__(self):
         self.connection = duckdb.connect()
         # Offsets in texts ("…+02:00") count only in casts to TIMESTAMPTZ, read in the session's zone.
         self.connection.execute("SET TimeZone = 'UTC'")
+        # Long statements would otherwise put a widget between a cell and its result.
+        self.connection.execute("SET enable_progress_bar = false")
         # Row order never carries meaning here, and keeping it costs memory.
         self.connection.execute("SET preserve_insertion_order = false")
         self._names = (f"perfnb_{n}" for n in itertools.count())
@@ -34,22 +39,28 @@ class DuckDB:
             return f"TIMEZONE('UTC', {expression})"
         return f"CAST({expression} AS TIMESTAMP)"
 
-    def from_epoch(self, expression, per_second):
-        """SQL for a TIMESTAMP from an integer count of 1/`per_second` seconds since 1970."""
-        if per_second > 1_000_000:
-            return f"MAKE_TIMESTAMP(CAST({expression} AS BIGINT) // {per_second // 1_000_000})"
-        return f"MAKE_TIMESTAMP(CAST({expression} AS BIGINT) * {1_000_000 // per_second})"
+    def from_micros(self, expression):
+        """SQL for a TIMESTAMP from whole microseconds since 1970."""
+        return f"MAKE_TIMESTAMP({expression})"
 
     def csv(self, path, columns, delimiter):
-        """SQL that reads a CSV file as text columns, strictly: a row of another width is an error."""
+        """SQL that reads a CSV file as text columns, strictly; what the folder is called gives no column."""
         types = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in columns)
-        return (
+        sql = (
             f"SELECT * FROM read_csv({literal(path)}, delim={literal(delimiter)}, quote='\"', escape='\"', "
-            f"header=true, auto_detect=false, columns={{{types}}})"
+            f"header=true, auto_detect=false, hive_partitioning=false, columns={{{types}}})"
         )
+        # In one column alone, an empty line would be a row.
+        return sql if len(columns) > 1 else f"{sql} WHERE {identifier(columns[0])} IS NOT NULL"
 
-    def parquet(self, pattern):
-        return f"SELECT * FROM read_parquet({literal(pattern)}, union_by_name=true)"
+    def parquet(self, paths):
+        """SQL that reads Parquet files; where they lie (`country=DE/`) gives no column."""
+        folder = Path(paths[0]).parent
+        if len(paths) > 1 and not re.search(r"[*?\[]", str(folder)):
+            files = literal(folder / "*.parquet")
+        else:
+            files = "[" + ", ".join(literal(path) for path in paths) + "]"
+        return f"SELECT * FROM read_parquet({files}, union_by_name=true, hive_partitioning=false)"
 
     def frame(self, arrow):
         """SQL that reads an Arrow table; the engine keeps it."""
@@ -58,17 +69,20 @@ class DuckDB:
         return f"SELECT * FROM {identifier(name)}"
 
     def database(self, path):
-        """Attach a DuckDB file read-only; its tables as {name: SQL}."""
+        """Attach a DuckDB file read-only; its tables and views as {schema.table: SQL}."""
         alias = next(self._names)
         try:
-            self.connection.execute(f"ATTACH {literal(path)} AS {identifier(alias)} (READ_ONLY)")
+            self.connection.execute(f"ATTACH {literal(path)} AS {identifier(alias)} (READ_ONLY, TYPE duckdb)")
         except duckdb.Error as error:
-            raise UnreadableData(f"{path}: not a DuckDB database that can be opened ({_first(error)})") from None
+            said = _first(error)
+            in_use = "lock" in said or "already attached" in said
+            way_out = "It is open elsewhere: close it there" if in_use else "Write it again with DuckDB"
+            raise UnreadableData(f"{path}: not a DuckDB database that can be opened ({said}). {way_out}") from None
         found = self.connection.execute(
             "SELECT table_schema, table_name FROM information_schema.tables WHERE table_catalog = ?", [alias]
         ).fetchall()
         return {
-            table: f"SELECT * FROM {identifier(alias)}.{identifier(schema)}.{identifier(table)}"
+            f"{schema}.{table}": f"SELECT * FROM {identifier(alias)}.{identifier(schema)}.{identifier(table)}"
             for schema, table in found
         }
 
@@ -88,12 +102,21 @@ class DuckDB:
 
     def fetch(self, sql):
         """The result of a statement as a pandas frame."""
-        return self._run(sql).df()
+        return self._run(sql, lambda result: result.df())
 
-    def _run(self, sql):
+    def cause(self, error):
+        """What an engine's error says, in one line."""
+        return _first(error, lines=3)
+
+    def _run(self, sql, then=lambda result: result):
         try:
-            return self.connection.execute(sql)
-        except (duckdb.InvalidInputException, duckdb.ConversionException, duckdb.IOException) as error:
+            return then(self.connection.execute(sql))
+        except (
+            duckdb.InvalidInputException,
+            duckdb.ConversionException,
+            duckdb.IOException,
+            duckdb.OutOfRangeException,
+        ) as error:
             raise UnreadableData(_first(error, lines=3)) from None
 
 

@@ -2,11 +2,15 @@
 
 import contextlib
 import itertools
+import re
 
+import pyarrow as pa
 import sqlglot
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from perfnb.engine import identifier
+from perfnb.engine import connect, identifier
 from perfnb.errors import UnreadableData
 
 
@@ -14,6 +18,7 @@ class Spark:
     """Runs statements, translated from DuckDB's dialect, on one Spark session."""
 
     name = "spark"
+    errors = (PySparkException, Py4JError)
 
     def __init__(self, url):
         builder = SparkSession.builder.appName("perfnb")
@@ -43,12 +48,16 @@ class Spark:
             return f"TRY_CAST({expression} AS TIMESTAMPTZ)"
         return f"CAST({expression} AS TIMESTAMPTZ)"
 
-    def from_epoch(self, expression, per_second):
-        return f"TIMESTAMP_MICROS(CAST(FLOOR({expression} * {1_000_000 / per_second}) AS BIGINT))"
+    def from_micros(self, expression):
+        return f"TIMESTAMP_MICROS({expression})"
 
     def csv(self, path, columns, delimiter):
+        # Spark replaces byteX
+        seen = ", ".join(f"COUNT({identifier(name)})" for name in columns)
+        duck = connect("duckdb")
+        duck.fetch(f"SELECT {seen} FROM ({duck.csv(path, columns, delimiter)}) AS t")
         frame = self.session.read.csv(
-            str(path),
+            _escaped(path),
             header=True,
             sep=delimiter,
             quote='"',
@@ -60,8 +69,8 @@ class Spark:
         )
         return self._view(frame)
 
-    def parquet(self, pattern):
-        return self._view(self.session.read.option("mergeSchema", "true").parquet(pattern))
+    def parquet(self, paths):
+        return self._view(self.session.read.option("mergeSchema", "true").parquet(*(_escaped(path) for path in paths)))
 
     def frame(self, arrow):
         return self._view(self.session.createDataFrame(arrow))
@@ -78,15 +87,16 @@ class Spark:
         """Nothing to do: Spark keeps rows as long as later ones are computed from them."""
 
     def fetch(self, sql):
-        return self._run(sql).toArrow().to_pandas()
-
-    def _run(self, sql):
-        from pyspark.errors import PySparkException
-
+        """The result of a statement as a pandas frame, in the types that DuckDB gives."""
         try:
-            return self.session.sql(self._translate(sql))
-        except PySparkException as error:
-            raise UnreadableData(str(error).splitlines()[0]) from None
+            return _as_duckdb(self.session.sql(self._translate(sql)).toArrow()).to_pandas()
+        except self.errors as error:
+            raise UnreadableData(self.cause(error)) from None
+
+    def cause(self, error):
+        """What an engine's error says, in one line: of Java's, the deepest cause."""
+        causes = re.findall(r"^Caused by: (?:[\w.$]+: )?(.+)$", str(error), re.MULTILINE)
+        return causes[-1] if causes else next(iter(str(error).strip().splitlines()), type(error).__name__)
 
     def _view(self, frame):
         name = next(self._names)
@@ -96,3 +106,21 @@ class Spark:
     @staticmethod
     def _translate(sql):
         return sqlglot.transpile(sql, read="duckdb", write="spark")[0]
+
+
+def _escaped(path):
+    """The path with the letters that Hadoop takes for patterns taken for themselves."""
+    return re.sub(r"([\\*?\[\]{}])", r"\\\1", str(path))
+
+
+def _as_duckdb(table):
+    """Decimals as floats, days and moments as UTC microseconds without a zone."""
+    for index, column in enumerate(table.schema):
+        values, kind = table.column(index), column.type
+        if pa.types.is_decimal(kind):
+            # By way of text: the cast straight to floats makes 0.1 of money 0.09999999999999999.
+            values = values.cast(pa.string()).cast(pa.float64())
+        elif pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+            values = values.cast(pa.timestamp("us", getattr(kind, "tz", None))).cast(pa.timestamp("us"))
+        table = table.set_column(index, column.name, values)
+    return table
