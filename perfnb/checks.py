@@ -6,11 +6,12 @@ import pandas as pd
 
 from perfnb import columns as vocabulary
 from perfnb.engine import identifier, literal
-from perfnb.errors import TooMuchLost
+from perfnb.errors import BadParameter, TooMuchLost
 from perfnb.locale import number, text
 
 __all__ = ["contents", "prove", "require", "run", "totals"]
 
+_ROUNDING = 1e-9  # of a total: sums of floats in any order differ by less, one lost event by more
 _ORDER = {"error": 0, "warn": 1, "info": 2, "skipped": 3, "ok": 4}
 
 
@@ -75,10 +76,12 @@ def _checks(conversion, max_lost):
             "order_first",
             touch,
             ("user_id", "timestamp", "event"),
-            'WITH firsts AS (SELECT user_id, MIN("timestamp") AS seen, '
+            # An event at the very moment of the order led to it, as in journeys.
+            f'WITH firsts AS (SELECT user_id, MIN(CASE WHEN {is_order} THEN NULL ELSE "timestamp" END) AS seen, '
             f'MIN(CASE WHEN {is_order} THEN "timestamp" END) AS ordered FROM {{table}} AS t '
             "WHERE user_id IS NOT NULL GROUP BY user_id)\n"
-            "SELECT COUNT(CASE WHEN ordered = seen THEN 1 END) AS n, COUNT(ordered) AS whole FROM firsts",
+            "SELECT COUNT(CASE WHEN seen IS NULL OR ordered < seen THEN ordered END) AS n, COUNT(ordered) AS whole "
+            "FROM firsts",
             0.10,
             "warn",
             "info",
@@ -194,6 +197,7 @@ def require(findings, *, accept=()):
 
     Returns one row: checked (checks that ran), errors, warnings, accepted (text).
     """
+    accept = [accept] if isinstance(accept, str) else list(accept)
     errors = findings[findings["severity"] == "error"]
     stopped = errors[~(errors["check"].isin(accept) | errors["name"].isin(accept))]
     if len(stopped):
@@ -263,25 +267,29 @@ def prove(expected, **results):
     """Hold what results add up to against `totals`, which are counted straight from the events.
 
     Each keyword names a total and gives the sum in the result, or a Series of
-    sums that must each equal it (one per model, say).
+    sums that must each equal it (one per model, say; a Series of none is 0).
 
     Returns one row per total: total, (part, of a Series), in_events, in_result,
     difference. Raises TooMuchLost when a difference is more than rounding.
     """
+    unknown = [name for name in results if name not in expected]
+    if unknown:
+        raise BadParameter(f"{unknown[0]}: nothing to hold it against; expected {', '.join(expected)}")
     rows = []
     for name, found in results.items():
-        parts = found.items() if hasattr(found, "items") else [(None, found)]
+        parts = list(found.items()) if hasattr(found, "items") else [(None, found)]
+        parts = parts or [(None, 0.0)]
         for part, number_found in parts:
             given, sum_found = float(expected[name]), 0.0 if pd.isna(number_found) else float(number_found)
             rows.append({"total": name, "part": part, "in_events": given, "in_result": sum_found})
     table = pd.DataFrame(rows)
     table["difference"] = table["in_result"] - table["in_events"]
-    close = table["difference"].abs() <= 1e-6 * table["in_events"].abs().clip(lower=1.0)
+    close = table["difference"].abs() <= (_ROUNDING * table["in_events"].abs()).clip(lower=1e-4)
     if not close.all():
         row = table[~close].iloc[0]
         raise TooMuchLost(
-            f"{row['total']}{f' ({part})' if (part := row['part']) else ''}: the events hold {row['in_events']:,.6g}, "
-            f"the result adds up to {row['in_result']:,.6g}. The result is wrong: do not use it"
+            f"{row['total']}{f' ({part})' if (part := row['part']) else ''}: the events hold {row['in_events']:,.12g}, "
+            f"the result adds up to {row['in_result']:,.12g}. The result is wrong: do not use it"
         )
     table.loc[table["difference"].abs() < 1e-6, "difference"] = 0.0
     return table

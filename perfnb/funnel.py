@@ -31,15 +31,16 @@ def steps(touchpoints, steps, *, within, entry="best", by=None, period=None):
     ("7 days", or None). `entry`: "best" takes a person's longest attempt from
     any entry, "first" only the person's first step-1 event. `period` bounds
     step 1 (a Period); what follows is counted however late. `by` names a
-    column: a person belongs to the value at the entry of the attempt counted
-    (without an entry: at the first funnel event), so groups add up.
+    column: a person belongs to the value at the entry of the attempt counted,
+    the earliest that gets as far (without an entry: at the first funnel event),
+    so groups add up.
 
     Returns one row per group and step: (by), step (1 …), name, units
     (persons), from_units (persons at the step before), rate (0-1, of the step
     before) with low and high (Wilson, 95 %), overall (0-1, of step 1) with
     overall_low and overall_high, dropped (persons lost on the way here),
     out_of_order (persons who did the step, but in no attempt: outside the
-    window, the period or the order), immature (persons not here yet whose
+    window, the period or the order), immature (those of the dropped whose
     window was still open when the data end), definition.
     """
     if by is not None:
@@ -69,7 +70,7 @@ def over_time(touchpoints, steps, *, within, by=None, period=None):
         for week, rows in counts.groupby("week")
     ]
     if not parts:
-        return _reported(counts, steps, by, "").assign(week=pd.Series(dtype="datetime64[us]"))
+        parts = [_reported(counts, steps, by, "").iloc[:0].assign(week=pd.Series(dtype="datetime64[us]"))]
     table = pd.concat(parts, ignore_index=True)
     return table[["week", *table.columns.drop("week")]]
 
@@ -97,14 +98,15 @@ def levels(touchpoints, steps, *, within, entry="best", period=None):
 def mature(touchpoints, *, within, period=None):
     """The Period of entries whose whole window lies inside the data: from the first day to `within` before the end.
 
-    `period` narrows it. Rates over later entries are too low: their windows are cut off.
+    Without a window (None) it is all days of the data. `period` narrows it. Rates over later entries are too
+    low: their windows are cut off.
     """
     within_us = _micros(within)
     at = touchpoints.require("timestamp").micros()
     seen = touchpoints.fetch(f"SELECT MIN({at}) AS low, MAX({at}) AS high FROM {{table}} AS t").iloc[0]
     if pd.isna(seen["low"]):
         raise BadParameter(f"{touchpoints.name} ({touchpoints.origin}): no events, so no period")
-    since, until = _date(seen["low"]), _date(seen["high"] + _SECOND - (within_us or 0))
+    since, until = _date(seen["low"]), _date(seen["high"] + (_DAY if within is None else _SECOND - within_us))
     if period is not None:
         since, until = max(since, period.since), min(until, period.until)
     if until <= since:

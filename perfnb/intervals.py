@@ -8,6 +8,8 @@ import numpy as np
 __all__ = ["mean", "wilson"]
 
 _Z = NormalDist().inv_cdf(0.975)
+# Student's t at 0.975, where the expansion in `_t` is not exact to four digits.
+_T = {1: 12.706205, 2: 4.302653, 3: 3.182446, 4: 2.776445, 5: 2.570582}
 
 
 def wilson(successes, trials):
@@ -34,13 +36,11 @@ def mean(mean, variance, n):
 
 
 def _t(degrees):
-    # Cornish-Fisher expansion, Abramowitz & Stegun 26.7.5; below 3 degrees the exact forms.
+    # Cornish-Fisher expansion, Abramowitz & Stegun 26.7.5; below 6 degrees the printed values.
     if not degrees >= 1:
         return math.nan
-    if degrees == 1:
-        return math.tan(math.pi * 0.475)
-    if degrees == 2:
-        return 0.95 * math.sqrt(2 / (1 - 0.95**2))
+    if degrees in _T:
+        return _T[degrees]
     z = _Z
     terms = (
         (z**3 + z) / 4,

@@ -29,8 +29,8 @@ def stages(touchpoints, *, stages=None):
 
     `stages` maps events to "reach", "interaction" or "transaction"; without it
     the column `stage` says so. A person counts at every stage up to the
-    furthest one seen, so counts fall from stage to stage; persons none of whose
-    events has a stage stand in a row "(no stage)".
+    furthest one seen, so counts fall from stage to stage. Events without a stage
+    stand in a row "(no stage)": its units are the persons who have no others.
 
     Returns one row per stage: stage, units (persons whose furthest stage is
     this one or later), observed (persons with an event of the stage), events,
@@ -39,10 +39,10 @@ def stages(touchpoints, *, stages=None):
     """
     touchpoints.require("user_id", "event")
     rank = _rank(touchpoints, stages)
-    seen = ", ".join(f"MAX(CASE WHEN s = {k} THEN 1 ELSE 0 END) AS seen_{k}" for k in (1, 2, 3))
+    seen = ", ".join(f"MAX(CASE WHEN s = {k} THEN 1 ELSE 0 END) AS seen_{k}" for k in (0, 1, 2, 3))
     events = ", ".join(f"SUM(CASE WHEN s = {k} THEN 1 ELSE 0 END) AS events_{k}" for k in (0, 1, 2, 3))
     furthest = ", ".join(f"SUM(CASE WHEN furthest = {k} THEN 1 ELSE 0 END) AS furthest_{k}" for k in (0, 1, 2, 3))
-    observed = ", ".join(f"SUM(seen_{k}) AS observed_{k}" for k in (1, 2, 3))
+    observed = ", ".join(f"SUM(seen_{k}) AS observed_{k}" for k in (0, 1, 2, 3))
     total = ", ".join(f"SUM(events_{k}) AS events_{k}" for k in (0, 1, 2, 3))
     counts = touchpoints.fetch(
         f"WITH staged AS (SELECT user_id AS u, {rank} AS s FROM {{table}} AS source WHERE user_id IS NOT NULL),\n"
@@ -65,9 +65,10 @@ def stages(touchpoints, *, stages=None):
         table["rate"] = table["units"] / before
     table["low"], table["high"] = intervals.wilson(table["units"], before)
     table["dropped"] = table["from_units"] - table["units"]
-    if counts["furthest_0"]:
+    if counts["events_0"]:
         unstaged = {"stage": "(no stage)", "units": int(counts["furthest_0"]), "events": int(counts["events_0"])}
-        table = pd.concat([table, pd.DataFrame([unstaged | {"observed": unstaged["units"]}])], ignore_index=True)
+        unstaged["observed"] = int(counts["observed_0"])
+        table = pd.concat([table, pd.DataFrame([unstaged])], ignore_index=True)
     return table
 
 
@@ -191,8 +192,11 @@ def satisfaction(surveys, *, scale="satisfaction"):
     if scale not in _SCALES:
         raise BadParameter(f"scale {scale!r}: expected {' or '.join(_SCALES)}")
     found = surveys.fetch(
-        "WITH person AS (SELECT touchpoint, user_id, COUNT(*) AS answers, AVG(score) AS m FROM {table} AS source "
-        f"WHERE scale = {literal(scale)} AND score IS NOT NULL AND user_id IS NOT NULL GROUP BY touchpoint, user_id)\n"
+        "WITH answered AS (SELECT COALESCE(touchpoint, '(unknown)') AS touchpoint, user_id, score "
+        "FROM {table} AS source "
+        f"WHERE scale = {literal(scale)} AND score IS NOT NULL AND user_id IS NOT NULL),\n"
+        "person AS (SELECT touchpoint, user_id, COUNT(*) AS answers, AVG(score) AS m FROM answered "
+        "GROUP BY touchpoint, user_id)\n"
         "SELECT touchpoint, SUM(answers) AS answers, COUNT(*) AS n, AVG(m) AS mean, VAR_SAMP(m) AS variance "
         "FROM person GROUP BY touchpoint ORDER BY touchpoint"
     )
@@ -232,7 +236,9 @@ def journeys_sql(touchpoints, *, conversion, events=None, touchpoint="channel", 
     touchpoints.require("user_id", "timestamp", "event", touchpoint, *keep)
     at = touchpoints.micros()
     value = touchpoints.column("value", "DECIMAL(18, 6)")
-    wanted = f"event <> {literal(conversion)}"
+    wanted = f"(event <> {literal(conversion)} OR event IS NULL)"
+    if isinstance(events, str):
+        raise BadParameter(f"events {events!r}: expected a list of event names, as [{events!r}]")
     if events:
         if conversion in events:
             raise BadParameter(f"events {list(events)!r} hold the conversion {conversion!r}: expected touches only")

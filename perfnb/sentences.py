@@ -3,9 +3,15 @@
 import html
 
 from perfnb import locale
+from perfnb.kpi.catalogue import CATALOGUE
 from perfnb.tables import kpi_name
 
 __all__ = ["Sentence", "attribution", "funnel", "journey", "kpi"]
+
+
+_ROUNDING = 1e-9  # of the larger value: what is less did not move
+_BETTER = {"higher": 1, "lower": -1, "context": 0}
+_POINTS = {"en": "percentage points", "de": "Prozentpunkte"}
 
 
 class Sentence(str):
@@ -68,36 +74,39 @@ def journey(paths, ends, *, conversion="order", language="en"):
 
 
 def kpi(nodes, movers, *, language="en"):
-    """What happened to the root and why, from `kpi.explain` and `kpi.movers`."""
-    root, leaves = nodes.iloc[0], nodes[nodes["op"].isna()].iloc[0:]
-    unit, currency = root["unit"], root["currency"]
+    """What happened to the root and why, from `kpi.explain` and `kpi.movers`.
 
-    def amount(value):
-        return locale.money(value, currency, language, 0) if unit == "money" else locale.number(value, language)
+    Helping is what moves the root where it should go: cost per order down. Of a
+    root without such a direction (cost) nothing is said to help or harm.
+    """
+    root = nodes.iloc[0]
+    rounding = _ROUNDING * max(abs(root["before"]), abs(root["after"]))
+
+    def moved(value):
+        return _amount(value, root, language, change=True)
 
     def signed(value):
-        return locale.signed(amount(value), value)
+        return locale.signed(moved(value), value)
 
-    facts = {"kpi": kpi_name(root["kpi"], language), "after": amount(root["after"])}
-    facts |= {
-        "change": amount(abs(root["change"])),
+    facts = {
+        "kpi": kpi_name(root["kpi"], language),
+        "after": _amount(root["after"], root, language),
+        "change": moved(abs(root["change"])),
         "growth": locale.signed(locale.share(root["growth"], language), root["growth"]),
     }
-    way = "kpi_same" if not root["change"] else "kpi_up" if root["change"] > 0 else "kpi_down"
+    way = "kpi_same" if abs(root["change"]) <= rounding else "kpi_up" if root["change"] > 0 else "kpi_down"
     said = locale.text(f"headline.{way}", language, **facts)
-    leaves = leaves[leaves["depth"] > 0]
-    for key, row in (
-        (("kpi_help", leaves["contribution"].idxmax()), ("kpi_hurt", leaves["contribution"].idxmin()))
-        if len(leaves)
-        else ()
-    ):
-        found = leaves.loc[row]
-        if (found["contribution"] > 0) == (key == "kpi_help") and found["contribution"]:
-            name = kpi_name(found["kpi"], language)
-            said += locale.text(f"headline.{key}", language, name=name, contribution=signed(found["contribution"]))
+    leaves = nodes[nodes["op"].isna() & (nodes["contribution"].abs() > rounding)]
+    helped = leaves["contribution"] * _BETTER[root["direction"]]
+    for key, found in (("kpi_help", leaves[helped > 0]), ("kpi_hurt", leaves[helped < 0])):
+        if len(found):
+            most = found.loc[found["contribution"].abs().idxmax()]
+            name = kpi_name(most["kpi"], language)
+            said += locale.text(f"headline.{key}", language, name=name, contribution=signed(most["contribution"]))
     kinds = movers.pivot_table(index="kpi", columns="kind", values="contribution", aggfunc="sum", fill_value=0.0)
     if {"mix", "rate"} <= set(kinds):
-        kinds = kinds[(kinds["mix"].abs() > kinds["rate"].abs())]
+        mix, rate = kinds["mix"], kinds["rate"]
+        kinds = kinds[(mix.abs() > rate.abs() + rounding) & ((mix + rate).abs() > rounding)]
         if len(kinds):
             name = kinds["mix"].abs().idxmax()
             parts = {"mix": signed(kinds.loc[name, "mix"]), "rate": signed(kinds.loc[name, "rate"])}
@@ -107,10 +116,11 @@ def kpi(nodes, movers, *, language="en"):
 
 def attribution(comparison, distance, *, conversion="order", language="en"):
     """What hangs on the choice of model, from `attribution.compare` and `attribution.distance`."""
-    models = comparison[(comparison["model"] != "truth") & (comparison["channel"] != "(no touch)")]
-    spread = models.groupby("channel")["credit"].agg(["min", "max"])
-    total = comparison[comparison["model"] != "truth"].groupby("model")["credit"].sum()
-    if spread.empty or not total.iloc[0]:
+    models = comparison[comparison["model"] != "truth"]
+    touched = models[models["channel"] != "(no touch)"]
+    spread = (models if touched.empty else touched).groupby("channel")["credit"].agg(["min", "max"])
+    total = models.groupby("model")["credit"].sum()
+    if total.empty or not total.iloc[0]:
         named = locale.word(conversion, language)
         return Sentence(locale.text("headline.attribution_none", language, conversion=named))
     channel = (spread["max"] - spread["min"]).idxmax()
@@ -122,6 +132,7 @@ def attribution(comparison, distance, *, conversion="order", language="en"):
         high=locale.number(spread.loc[channel, "max"], language),
         total=locale.number(total.iloc[0], language),
     )
+    distance = distance[distance["distance"].notna()]
     if len(distance):
         best, worst = distance.iloc[0], distance.iloc[-1]
         said += locale.text(
@@ -136,3 +147,15 @@ def attribution(comparison, distance, *, conversion="order", language="en"):
             misplaced=locale.money(worst["misplaced"], worst["currency"], language, 0),
         )
     return Sentence(said)
+
+
+def _amount(value, root, language, change=False):
+    """A value of the root's unit, or a change of it (of a share: in percentage points)."""
+    if root["unit"] == "money":
+        sums = not CATALOGUE[root["kpi"]].denominator
+        return locale.money(value, root["currency"], language, 0 if sums else 2)
+    if root["unit"] == "share" and change:
+        return f"{locale.number(100 * value, language, 2)}\N{NO-BREAK SPACE}{_POINTS[language]}"
+    if root["unit"] == "share":
+        return locale.share(value, language)
+    return locale.number(value, language, 2 if root["unit"] == "x" else 0)

@@ -48,22 +48,25 @@ def distance(comparison):
     """How far each model's shares among the paid channels lie from the truth's.
 
     Total variation distance: half the sum of absolute differences of shares, 0
-    (equal) to 1 (nothing in common). Channels without cost are left out: the
-    question is how money should move between those that cost some.
+    (equal) to 1 (nothing in common). Channels without cost, or whose truth is
+    not known, are left out: the question is how money should move between
+    those that cost some.
 
-    Returns one row per model: model, distance (0-1), misplaced (cost that
-    would move if budgets followed the model instead of the truth: distance ×
-    cost), currency. No rows where the truth is not known.
+    Returns one row per model: model, distance (0-1; null for a model that
+    credits none of these channels), misplaced (cost that would move if budgets
+    followed the model instead of the truth: distance × cost), currency. No rows
+    where the truth is not known, or credits none of them.
     """
     columns = ["model", "distance", "misplaced", "currency"]
-    paid = comparison[comparison["cost"] > 0]
+    known = comparison.loc[(comparison["model"] == "truth") & comparison["credit"].notna(), "channel"]
+    paid = comparison[(comparison["cost"] > 0) & comparison["channel"].isin(known)]
     shares = paid.pivot(index="channel", columns="model", values="credit").fillna(0.0).clip(lower=0)
-    if "truth" not in shares:
+    if "truth" not in shares or not shares["truth"].sum():
         return pd.DataFrame(columns=columns)
-    shares = shares / shares.sum()
+    shares = shares / shares.sum().replace(0.0, np.nan)
     cost = paid.groupby("model")["cost"].sum().iloc[0]
     rows = [
-        {"model": model, "distance": float((shares[model] - shares["truth"]).abs().sum() / 2)}
+        {"model": model, "distance": float((shares[model] - shares["truth"]).abs().sum(skipna=False) / 2)}
         for model in shares
         if model != "truth"
     ]

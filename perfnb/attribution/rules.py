@@ -4,6 +4,7 @@ import pandas as pd
 
 from perfnb import journey
 from perfnb.engine import literal
+from perfnb.errors import BadParameter
 from perfnb.period import duration
 
 MODELS = ("first", "last", "linear", "time_decay", "position")
@@ -28,6 +29,8 @@ def rules(
         touchpoints, conversion=conversion, events=events, touchpoint=touchpoint, lookback=lookback
     )
     half = duration(half_life).total_seconds() * 1_000_000
+    if half <= 0:
+        raise BadParameter(f"half_life {half_life!r}: expected more than nothing, as '7 days'")
     weights = {
         "first": "CASE WHEN place = 1 THEN 1.0 ELSE 0.0 END",
         "last": "CASE WHEN place = length THEN 1.0 ELSE 0.0 END",

@@ -80,6 +80,7 @@ def value(base, names, *, by=()):
                 | {"denominator": _known(group[one.denominator]) if one.denominator else None}
             )
     table = pd.DataFrame(rows, columns=[*keys, "kpi", "unit", "value", "numerator", "denominator"])
+    table = table.astype(dict.fromkeys(("value", "numerator", "denominator"), float))
     shares = table["unit"].eq("share") & (table["numerator"] <= table["denominator"])
     table["low"], table["high"] = wilson(table["numerator"].where(shares), table["denominator"].where(shares))
     table["currency"] = base["currency"].iloc[0] if len(base) else None

@@ -25,7 +25,7 @@ def explain(base, *, tree=DEFAULT):
     the chain rule carries them to the root. A rate with nothing to divide by in
     one period takes its value of the other; where something is divided by
     nothing, the node above it is not split further, and its part stands in a row
-    "unallocated".
+    "unallocated". A root that is undefined in a period is refused.
 
     Returns one row per node: path, kpi, depth, op (how its children make it; ""
     where it is not split, null at the leaves), level, unit, direction, before, after, change, growth (change / before),
@@ -35,9 +35,11 @@ def explain(base, *, tree=DEFAULT):
     """
     sums = _sums(base)
     tree = tree.measurable(base)
+    _refuse_undefined(kpi(tree.root), sums)
     values, broken = _values(tree, sums)
-    _refuse_inconsistent(tree, values, broken)
-    method = "logmean" if _all_positive(tree, values, broken) else "shapley"
+    split = _split_formulas(tree, broken)
+    _refuse_inconsistent(split, values)
+    method = "logmean" if _all_positive(split, values) else "shapley"
     change = values[tree.root][1] - values[tree.root][0]
     negligible = abs(change) < _TINY * max(abs(values[tree.root][0]), abs(values[tree.root][1]), 1e-300)
     rows = []
@@ -48,6 +50,7 @@ def explain(base, *, tree=DEFAULT):
         one, (before, after), weight = kpi(name), values[name], weights[path]
         children = tree.children(name)
         ratio = one.denominator
+        shown = (one.of(sums["before"]), one.of(sums["after"])) if ratio else (before, after)
         rows.append(
             {
                 "path": path,
@@ -57,10 +60,10 @@ def explain(base, *, tree=DEFAULT):
                 "level": one.level,
                 "unit": one.unit,
                 "direction": one.direction,
-                "before": one.of(sums["before"]) if one.denominator else before,
-                "after": one.of(sums["after"]) if one.denominator else after,
+                "before": shown[0],
+                "after": shown[1],
                 "change": after - before,
-                "growth": (after - before) / abs(before) if before else np.nan,
+                "growth": (after - before) / abs(before) if before and None not in shown else np.nan,
                 "weight": weight,
                 "contribution": weight * (after - before),
                 "numerator_before": sums["before"][one.numerator] if ratio else np.nan,
@@ -99,8 +102,14 @@ def movers(base, *, by=("channel", "campaign"), tree=DEFAULT):
     the segment), contribution (unit of the root), share (of the root's change),
     unit, currency. All rows add up to the root's change.
     """
-    nodes = explain(base, tree=tree)
     by = list(by)
+    missing = [name for name in by if name not in base]
+    if missing:
+        raise BadParameter(
+            f"by {missing[0]!r}: the sums of `kpi.base` are not split by it; found {', '.join(base.columns)}. "
+            "Give it to `kpi.base` as well"
+        )
+    nodes = explain(base, tree=tree)
     wide = base.groupby([*by, "period"], dropna=False)[list(BASE)].sum(min_count=1).unstack("period")
     rows = []
     for node in nodes.itertuples():
@@ -164,10 +173,27 @@ def _zero(number):
     return 0.0 if number is None or math.isnan(number) else number
 
 
-def _refuse_inconsistent(tree, values, broken):
-    for name, operator, children in tree.formulas:
-        if name in broken:
-            continue
+def _refuse_undefined(root, sums):
+    for period in ("before", "after"):
+        if root.denominator and root.of(sums[period]) is None:
+            raise BadParameter(
+                f"tree: {root.id} is undefined in the period {period}: {root.denominator} is 0 there. "
+                f"Choose another period, or a tree whose root is {root.numerator}"
+            )
+
+
+def _split_formulas(tree, broken):
+    """The formulas that the root reaches without passing a node that cannot be split."""
+    reached, formulas = [tree.root], []
+    for name in reached:
+        if tree.children(name) and name not in broken:
+            formulas.append((name, tree.operator(name), tree.children(name)))
+            reached += [child for child in tree.children(name) if child not in reached]
+    return formulas
+
+
+def _refuse_inconsistent(formulas, values):
+    for name, operator, children in formulas:
         for period, end in (("before", 0), ("after", 1)):
             made, own = _apply(operator, [values[child][end] for child in children]), values[name][end]
             if abs(made - own) > _TINY * max(1.0, abs(own)):
@@ -188,11 +214,11 @@ def _apply(operator, numbers):
     return first / second if second else 0.0
 
 
-def _all_positive(tree, values, broken):
+def _all_positive(formulas, values):
     return all(
         number > 0
-        for name, operator, children in tree.formulas
-        if operator in "*/" and name not in broken
+        for name, operator, children in formulas
+        if operator in "*/"
         for one in (name, *children)
         for number in values[one]
     )

@@ -9,6 +9,7 @@ from perfnb.errors import BadParameter, MissingTable
 from perfnb.kpi.catalogue import BASE
 from perfnb.period import Period, duration
 
+_OUTSIDE = 0.1  # share of a period's days that may lie before or after the data: quiet days at their edge
 _TYPES = {
     "date": "DATE",
     "channel": "VARCHAR",
@@ -39,13 +40,14 @@ def figures(campaigns, *, touchpoints=None, conversion="order", session_gap="30 
         )
     touchpoints.require("user_id", "timestamp", "event")
     gap = round(duration(session_gap).total_seconds() * 1_000_000)
+    _currencies(touchpoints, "value")
     channel, campaign, currency = (touchpoints.column(name) for name in ("channel", "campaign", "currency"))
     value = touchpoints.column("value", "DECIMAL(18, 6)")
     sql = f"""WITH events AS (SELECT user_id AS u, {touchpoints.micros()} AS t, CAST("timestamp" AS DATE) AS "date",
   event, {channel} AS channel, {campaign} AS campaign, {value} AS value, {currency} AS currency
   FROM ({touchpoints.sql}) AS source),
-gaps AS (SELECT events.*, LAG(t) OVER (PARTITION BY u ORDER BY t, event, channel, campaign) AS before FROM events
-  WHERE u IS NOT NULL),
+gaps AS (SELECT events.*, LAG(t) OVER (PARTITION BY u ORDER BY t, COALESCE(event, ''), COALESCE(channel, ''),
+  COALESCE(campaign, '')) AS before FROM events WHERE u IS NOT NULL AND t IS NOT NULL),
 counted AS (
   SELECT "date", channel, campaign, 1 AS visits, 0 AS orders, CAST(NULL AS DECIMAL(18, 6)) AS revenue,
     CAST(NULL AS VARCHAR) AS currency FROM gaps WHERE before IS NULL OR t - before > {gap}
@@ -60,7 +62,8 @@ def base(figures, *, period, compare="previous", by=("channel", "campaign")):
 
     `period` is a Period or a text ("2025-08", "last 28 days": of the data).
     `compare` is "previous" (as many days just before), "year_before" (364 days
-    before, the same weekdays), a Period or a text.
+    before, the same weekdays), a Period or a text. Periods may overlap: each is
+    counted whole. One with more than a tenth of its days outside the data is refused.
 
     Returns one row per period and segment: period ("before", "after"), (by),
     impressions, clicks, ad_visits, other_visits, visits, orders (counts),
@@ -72,23 +75,24 @@ def base(figures, *, period, compare="previous", by=("channel", "campaign")):
     currencies = _currencies(figures)
     day = '"date"'
     inside = {"after": after, "before": before}
-    label = "CASE " + " ".join(f"WHEN {_within(day, span)} THEN {literal(name)}" for name, span in inside.items())
-    keys = [f"COALESCE({identifier(name)}, '(unknown)')" for name in by]
+    spans = " UNION ALL ".join(
+        f"SELECT {literal(name)} AS which, DATE '{span.since}' AS low, DATE '{span.until}' AS high"
+        for name, span in inside.items()
+    )
+    keys = [f"COALESCE(CAST({identifier(name)} AS VARCHAR), '(unknown)')" for name in by]
     visits, clicks = figures.column("visits", "BIGINT"), figures.column("clicks", "BIGINT")
     parts = {name: figures.column(name, "DOUBLE") for name in BASE}
     parts["ad_visits"] = f"CASE WHEN {clicks} IS NOT NULL THEN {visits} END"
     parts["other_visits"] = f"CASE WHEN {clicks} IS NULL THEN {visits} END"
     sums = ", ".join(f"CAST(SUM({sql}) AS DOUBLE) AS {name}" for name, sql in parts.items())
     named = "".join(f", {key} AS {identifier(name)}" for key, name in zip(keys, by, strict=True))
-    where = " OR ".join(_within(day, span) for span in inside.values())
-    groups = ", ".join([f"{label} END", *keys])
     table = figures.fetch(
-        f"SELECT {label} END AS period{named}, {sums}, COUNT(DISTINCT {day}) AS days "
-        f"FROM {{table}} AS source WHERE {where} GROUP BY {groups}"
+        f"SELECT spans.which AS period{named}, {sums}, COUNT(DISTINCT {day}) AS days, MIN({day}) AS first_day, "
+        f"MAX({day}) AS final_day FROM {{table}} AS source JOIN ({spans}) AS spans "
+        f"ON {day} >= spans.low AND {day} < spans.high GROUP BY {', '.join(['spans.which', *keys])}"
     )
-    spans = {name: (pd.Timestamp(span.since), pd.Timestamp(span.last_day)) for name, span in inside.items()}
-    table["since"] = table["period"].map({name: span[0] for name, span in spans.items()})
-    table["last_day"] = table["period"].map({name: span[1] for name, span in spans.items()})
+    table["since"] = table["period"].map({name: pd.Timestamp(span.since) for name, span in inside.items()})
+    table["last_day"] = table["period"].map({name: pd.Timestamp(span.last_day) for name, span in inside.items()})
     table["currency"] = next(iter(currencies), None)
     if not set(inside) <= set(table["period"]):
         missing = next(name for name in inside if name not in set(table["period"]))
@@ -96,6 +100,9 @@ def base(figures, *, period, compare="previous", by=("channel", "campaign")):
             f"{figures.name} ({figures.origin}): no day in {inside[missing]} (the period {missing}). "
             f"The data hold {_span(figures)}: choose period and compare inside it"
         )
+    for name, span in inside.items():
+        _refuse_cut(figures, table[table["period"] == name], span, name)
+    table = table.drop(columns=["first_day", "final_day"])
     return table.sort_values(["period", *by], ignore_index=True)
 
 
@@ -123,10 +130,12 @@ def _span(figures):
     return Period(pd.Timestamp(seen["low"]).date(), pd.Timestamp(seen["high"]).date() + timedelta(days=1))
 
 
-def _currencies(figures):
+def _currencies(figures, amount=None):
     if not figures.has("currency"):
         return []
-    found = figures.fetch("SELECT DISTINCT currency FROM {table} AS source WHERE currency IS NOT NULL")["currency"]
+    amounts = f" AND {identifier(amount)} IS NOT NULL" if figures.has(amount) else ""
+    found = figures.fetch(f"SELECT DISTINCT currency FROM {{table}} AS source WHERE currency IS NOT NULL{amounts}")
+    found = found["currency"]
     if len(found) > 1:
         raise BadParameter(
             f"{figures.name} ({figures.origin}): amounts in {', '.join(sorted(found))}; "
@@ -135,5 +144,16 @@ def _currencies(figures):
     return list(found)
 
 
-def _within(day, span):
-    return f"({day} >= DATE '{span.since}' AND {day} < DATE '{span.until}')"
+def _refuse_cut(figures, rows, span, name):
+    """BadParameter where the data begin or end inside the period: part of it would be compared with a whole."""
+    first, final = (pd.Timestamp(day).date() for day in (rows["first_day"].min(), rows["final_day"].max()))
+    allowed = span.days * _OUTSIDE
+    if (first - span.since).days + (span.last_day - final).days <= allowed:
+        return
+    seen = _span(figures)
+    outside = max((seen.since - span.since).days, 0) + max((span.until - seen.until).days, 0)
+    if outside > allowed:
+        raise BadParameter(
+            f"{figures.name} ({figures.origin}): {outside} of {span.days} days of {span} (the period {name}) lie "
+            f"outside the data, which hold {seen}. Choose period and compare inside it"
+        )

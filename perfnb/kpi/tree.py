@@ -4,7 +4,7 @@ import ast
 from dataclasses import dataclass
 
 from perfnb.errors import BadParameter
-from perfnb.kpi.catalogue import kpi
+from perfnb.kpi.catalogue import BASE, kpi
 
 _OPERATORS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 
@@ -80,23 +80,38 @@ class Tree:
         return list(below(self.root, self.root, 0))
 
     def measurable(self, base):
-        """The part of the tree that `base` (the result of `kpi.base`) has figures for.
+        """The part of the tree that `base` (the result of `kpi.base`) has figures for, in both periods.
 
         A node with a child that cannot be measured becomes a leaf; where the
         root cannot be measured, the first formula that can becomes the root.
         """
-        present = {name for name in base if base[name].notna().any()}
+        present = _present(base)
         can = {one: set(kpi(one).columns) <= present for one in {name for name, _, _ in self.walk()}}
         kept = [formula for formula in self.formulas if can[formula[0]] and all(can[child] for child in formula[2])]
         if not kept:
             names = ", ".join(dict.fromkeys(name for name, _, _ in self.walk()))
-            raise BadParameter(f"no formula of the tree can be measured with these data (of {names}); found {present}")
+            raise BadParameter(
+                f"no formula of the tree can be measured with these data (of {names}); "
+                f"found in both periods: {', '.join(sorted(present)) or 'nothing'}"
+            )
         root = kept[0][0]
         reached = {root}
         for name, _, children in kept:
             if name in reached:
                 reached |= set(children)
         return Tree(tuple(formula for formula in kept if formula[0] in reached))
+
+
+def _present(base):
+    """The base columns that have figures in every period: what one period lacks is not 0 there.
+
+    But revenue is 0 where there are no orders, and other_visits where all visits are of rows with clicks.
+    """
+    sums = base.groupby("period")[list(BASE)].sum(min_count=1)
+    known = sums.notna()
+    known["revenue"] |= sums["orders"].eq(0)
+    known["other_visits"] |= known["visits"] & known["clicks"]
+    return {name for name in BASE if known[name].all() and base[name].notna().any()}
 
 
 def _children(expression, line):

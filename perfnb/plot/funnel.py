@@ -28,7 +28,9 @@ def funnel_by(steps, by, *, language="en", ax=None):
     ax = style.axes(ax, (0.3 + 0.15 * len(groups)) * len(names) + 1.1)
     for index, group in enumerate(groups):
         rows = steps[(steps[by] == group) & (steps["from_units"] > 0)]
-        places = np.array([names.index(name) for name in rows["name"]]) + (index - (len(groups) - 1) / 2) * min(0.2, 0.8 / len(groups))
+        places = np.array([names.index(name) for name in rows["name"]]) + (index - (len(groups) - 1) / 2) * min(
+            0.2, 0.8 / len(groups)
+        )
         spans = style.errors(rows["low"], rows["rate"], rows["high"])
         color = style.GROUPS[index]
         ax.errorbar(

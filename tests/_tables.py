@@ -1,0 +1,62 @@
+"""Small tables by hand, for the tests of the models."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from perfnb import workspace
+
+SAMPLES = Path(__file__).resolve().parents[1] / "data_samples"
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+SPARK = "spark://local[2]"
+no_spark = not (importlib.util.find_spec("pyspark") and importlib.util.find_spec("sqlglot") and shutil.which("java"))
+ENGINES = [
+    "duckdb",
+    pytest.param(
+        SPARK, marks=[pytest.mark.spark, pytest.mark.skipif(no_spark, reason="needs pyspark, sqlglot and java")]
+    ),
+]
+
+
+def shared(path):
+    """A file of the public data folder beside the repository; without it the test is skipped."""
+    found = SHARED / path
+    if not found.exists():
+        pytest.skip(f"no {path} in a folder 'shared' beside the repository")
+    return found
+
+
+def book(engine="duckdb", optional=(), **frames):
+    """A workspace of the frames."""
+    return workspace.open(frames, engine=engine, optional=optional)
+
+
+def events(rows, columns=("user_id", "timestamp", "event", "channel"), engine="duckdb", **more):
+    """Touchpoints from tuples; a number in `timestamp` is seconds since 2025-01-01 (UTC)."""
+    frame = pd.DataFrame(rows, columns=list(columns)).assign(**more)
+    frame["timestamp"] = moments(frame["timestamp"])
+    for name in frame:
+        if frame[name].isna().all() and name not in ("timestamp", "value"):
+            frame[name] = frame[name].astype("string")
+    return book(engine, touchpoints=frame).touchpoints
+
+
+def moments(seconds):
+    """Timestamps from seconds since 2025-01-01, null where they are null."""
+    return pd.Timestamp("2025-01-01") + pd.to_timedelta(pd.Series(seconds, dtype="float64"), unit="s")
+
+
+def shuffled(rows, seed=0):
+    """The rows in another order."""
+    return pd.DataFrame(rows).sample(frac=1, random_state=seed).itertuples(index=False, name=None)
+
+
+def only(frame, **where):
+    """The one row that has these values."""
+    for name, value in where.items():
+        frame = frame[frame[name] == value]
+    assert len(frame) == 1, frame
+    return frame.iloc[0]

@@ -1,0 +1,273 @@
+"""Headlines: true in every edge case, in both languages, and text from data stays text."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from _tables import book, events, moments
+
+from perfnb import attribution, funnel, journey, kpi, sentences
+from perfnb.kpi.catalogue import BASE
+
+LANGUAGES = ("en", "de")
+COLUMNS = ("user_id", "timestamp", "event", "channel", "value")
+
+
+def plain(sentence):
+    return str(sentence).replace("\N{NO-BREAK SPACE}", " ").replace("\N{MINUS SIGN}", "-")
+
+
+def both(make, *tables, **options):
+    """The English sentence, after a look that the German one is another and holds the same digits."""
+    english, german = (plain(make(*tables, language=language, **options)) for language in LANGUAGES)
+    assert english != german and "nan" not in english + german and "{" not in english + german
+    assert sorted(re.findall(r"\d", english)) == sorted(re.findall(r"\d", german))
+    return english
+
+
+# Funnel
+
+
+def steps_of(rows, steps):
+    return funnel.steps(events(rows), steps, within="1 day")
+
+
+def test_a_funnel_names_its_largest_loss():
+    rows = [(f"u{k}", 0, "visit", "c") for k in range(10)]
+    rows += [(f"u{k}", 1, "cart", "c") for k in range(7)] + [(f"u{k}", 2, "order", "c") for k in range(2)]
+    assert both(sentences.funnel, steps_of(rows, ["visit", "cart", "order"])) == (
+        "Of 10 persons who started, 2 (20.0 %) reached “Order”. The largest loss is before “Order”: 5 persons, "
+        "71.4 % of those who came that far."
+    )
+
+
+def test_a_funnel_that_nobody_entered_or_of_one_step_or_without_loss():
+    rows = [("u", 0, "visit", "c"), ("u", 1, "order", "c")]
+    assert both(sentences.funnel, steps_of(rows, ["never", "order"])).startswith("No persons entered")
+    assert both(sentences.funnel, steps_of(rows, ["visit"])) == "1 persons reached “Visit”."
+    said = both(sentences.funnel, steps_of(rows, ["visit", "order"]))
+    assert "1 (100.0 %)" in said and "0 persons, 0.0 %" in said
+    said = both(sentences.funnel, steps_of(rows, ["visit", "never", "nowhere"]))
+    assert "0 (0.0 %)" in said and "before “never”: 1 persons, 100.0 %" in said
+
+
+# Journey
+
+
+def journey_of(rows, **options):
+    table = events(rows, COLUMNS)
+    return journey.paths(table, **options), journey.ends(journey.transitions(table))
+
+
+def test_a_journey_names_its_most_frequent_path_and_end():
+    rows = [(f"u{k}", 0, "visit", "Search", None) for k in range(3)] + [("u0", 1, "order", "x", 5)]
+    assert both(sentences.journey, *journey_of(rows)) == (
+        "1 conversions from 3 journeys (33.3 %). The most frequent path is “Search” (100.0 % of journeys); most "
+        "journeys that lead nowhere end at “Search”."
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([("u", 0, "visit", "A", None)], "1 journeys and no conversion “Order”"),
+        ([("u", None, "visit", "A", None)], "0 journeys and no conversion “Order”"),
+        (
+            [("u", 0, "order", "A", 1)],
+            "1 conversions from 1 journeys (100.0 %). The most frequent path is “(no touch)”",
+        ),
+        ([("u", 0, "visit", "A", None), ("u", 1, "order", "A", 1)], "end at “–”"),
+    ],
+)
+def test_journeys_at_the_edges(rows, expected):
+    assert expected in both(sentences.journey, *journey_of(rows))
+
+
+def test_the_most_frequent_path_is_not_the_rest_of_all_others():
+    rows = [
+        (f"u{k}", at, "visit", label, None)
+        for k, path in enumerate(["A", "A", "B", "C", "D"])
+        for at, label in enumerate(path)
+    ]
+    rows.append(("u0", 9, "order", "x", 1))
+    assert "“A” (40.0 % of journeys)" in both(sentences.journey, *journey_of(rows, top=1))
+
+
+# KPI
+
+
+def said(before, after, tree, segments=("s",)):
+    """The sentence of one or more segments from {column: figure or figures}."""
+    rows = []
+    for period, figures in (("before", before), ("after", after)):
+        for place, segment in enumerate(segments):
+            row = {name: figure[place] if isinstance(figure, tuple) else figure for name, figure in figures.items()}
+            rows.append({"period": period, "channel": "c", "campaign": segment, "currency": "EUR"} | row)
+    base = pd.DataFrame(rows).reindex(columns=["period", "channel", "campaign", "currency", *BASE])
+    base[list(BASE)] = base[list(BASE)].astype(float)
+    tree = kpi.Tree.parse(tree)
+    return both(sentences.kpi, kpi.explain(base, tree=tree), kpi.movers(base, tree=tree))
+
+
+SALES = "revenue = orders * aov; orders = visits * cvr"
+
+
+def test_revenue_that_rose_names_what_helped_and_what_hurt():
+    before = {"visits": 100, "orders": 10, "revenue": 1000}
+    assert said(before, {"visits": 200, "orders": 20, "revenue": 1800}, SALES) == (
+        "Revenue rose by €800 (+80.0 %) to €1,800. Most help: Visits (+€943). Most harm: Average order value (-€143)."
+    )
+
+
+def test_nothing_changed_and_all_offset():
+    row = {"visits": 100, "orders": 10, "revenue": 1000}
+    assert said(row, row, SALES) == "Revenue did not change: €1,000."
+    offset = said(row, {"visits": 200, "orders": 20, "revenue": 1000}, SALES)
+    assert offset.startswith("Revenue did not change: €1,000. Most help: Visits (+€")
+    assert "Most harm: Average order value (-€" in offset
+
+
+def test_a_change_that_is_only_rounding_is_none():
+    before = {"visits": 3, "orders": 0.3, "revenue": 0.1 + 0.2}
+    assert said(before, before | {"revenue": 0.3}, SALES) == "Revenue did not change: €0."
+
+
+def test_growth_from_nothing_has_no_percentage():
+    nothing = {"visits": 0, "orders": 0, "revenue": 0}
+    found = said(nothing, {"visits": 10, "orders": 5, "revenue": 500}, SALES)
+    assert found == "Revenue rose by €500 (–) to €500. Most help: Visits (+€500)."
+
+
+def test_a_fall_to_nothing():
+    found = said({"visits": 10, "orders": 5, "revenue": 500}, {"visits": 10, "orders": 0, "revenue": 0}, SALES)
+    assert found == "Revenue fell by €500 (-100.0 %) to €0. Most harm: Conversion rate (-€500)."
+
+
+def test_of_a_root_that_should_fall_a_rise_is_harm():
+    found = said({"cost": 100, "orders": 10}, {"cost": 300, "orders": 20}, "cpo = cost / orders")
+    assert found.startswith("Cost per order rose by €5.00 (+50.0 %) to €15.00. Most help: Orders (-€")
+    assert "Most harm: Cost (+€" in found
+
+
+def test_of_a_root_without_a_good_direction_nothing_helps_or_hurts():
+    found = said({"cost": 100, "clicks": 10}, {"cost": 300, "clicks": 20}, "cost = clicks * cpc")
+    assert found == "Cost rose by €200 (+200.0 %) to €300."
+
+
+def test_a_share_is_said_in_per_cent_and_its_change_in_points():
+    found = said({"orders": 10, "visits": 200}, {"orders": 11, "visits": 200}, "cvr = orders / visits")
+    assert found == (
+        "Conversion rate rose by 0.50 percentage points (+10.0 %) to 5.5 %. "
+        "Most help: Orders (+0.50 percentage points)."
+    )
+
+
+def test_a_factor_keeps_its_decimals():
+    found = said({"revenue": 100, "cost": 40}, {"revenue": 90, "cost": 40}, "roas = revenue / cost")
+    assert found == "Return on ad spend fell by 0.25 (-10.0 %) to 2.25. Most harm: Revenue (-0.25)."
+
+
+def test_a_shift_between_segments_is_named_only_where_it_is_one():
+    # Both segments keep their rates; visits move to the weaker one.
+    shift = said(
+        {"visits": (100, 100), "orders": (10, 2)}, {"visits": (50, 150), "orders": (5, 3)}, SALES.split("; ")[1], "ab"
+    )
+    assert (
+        "Behind the change of Conversion rate stands a shift between segments (-4) rather than their own rates (+0)"
+        in shift.replace("(0)", "(+0)")
+    )
+    own = said(
+        {"visits": (100, 100), "orders": (10, 2)}, {"visits": (100, 100), "orders": (5, 3)}, SALES.split("; ")[1], "ab"
+    )
+    assert "Behind" not in own
+    one = said({"visits": 100, "orders": 10}, {"visits": 70, "orders": 9}, SALES.split("; ")[1])
+    assert "Behind" not in one
+    still = said(
+        {"visits": (100, 300), "orders": (7, 11)},
+        {"visits": (200, 600), "orders": (14, 22)},
+        SALES.split("; ")[1],
+        "ab",
+    )
+    assert "Behind" not in still
+
+
+def test_a_broken_chain_is_said_by_its_name():
+    found = said({"visits": 10, "orders": 2}, {"visits": 0, "orders": 5}, SALES.split("; ")[1])
+    assert found == "Orders rose by 3 (+150.0 %) to 5. Most help: not allocated (+3)."
+
+
+# Attribution
+
+
+def comparison_of(rows, **options):
+    table = events(rows, COLUMNS)
+    return attribution.compare([attribution.rules(table)], **options)
+
+
+NONE = pd.DataFrame(columns=["model", "distance", "misplaced", "currency"])
+
+
+def test_attribution_names_the_channel_that_hangs_most_on_the_model():
+    rows = [
+        ("u", 0, "visit", "A", None),
+        ("u", 1, "visit", "B", None),
+        ("u", 2, "visit", "C", None),
+        ("u", 3, "order", "x", 1),
+    ]
+    rows += [("v", 0, "visit", "A", None), ("v", 1, "visit", "B", None), ("v", 2, "order", "x", 1)]
+    found = both(sentences.attribution, comparison_of(rows), NONE)
+    assert found.startswith("A earns between 0 and 2 of 2 orders, depending on the model")
+
+
+def test_conversions_without_a_touch_are_not_said_to_be_none():
+    found = both(sentences.attribution, comparison_of([("u", 0, "order", "x", 1), ("v", 0, "order", "x", 1)]), NONE)
+    assert found.startswith("(no touch) earns between 2 and 2 of 2 orders")
+
+
+def test_no_conversion_is_no_credit():
+    found = both(sentences.attribution, comparison_of([("u", 0, "visit", "A", None)]), NONE)
+    assert found == "No conversion “Order” in the data: there is no credit to give."
+
+
+def shop_with_truth():
+    rows = [("u", 0, "visit", "Search", None), ("u", 1, "visit", "Direct", None), ("u", 2, "order", "x", 1)]
+    touchpoints = pd.DataFrame(rows, columns=COLUMNS)
+    touchpoints["timestamp"] = moments(touchpoints["timestamp"])
+    spent = pd.DataFrame(
+        {"date": [pd.Timestamp("2025-01-01")] * 2, "channel": ["Search", "Social"], "cost": [60.0, 40.0]}
+    )
+    truth = pd.DataFrame({"channel": ["Search", "Social"], "incremental_orders": [1, 1]})
+    return book(touchpoints=touchpoints, campaigns=spent.assign(currency="EUR"), truth=truth)
+
+
+def test_the_truth_is_told_of_models_that_have_a_distance_only():
+    ws = shop_with_truth()
+    found = attribution.compare([attribution.rules(ws.touchpoints)], campaigns=ws.campaigns, truth=ws.truth)
+    distance = attribution.distance(found)
+    assert np.isnan(distance.set_index("model").loc["last", "distance"])  # all of its credit is Direct's
+    said = both(sentences.attribution, found, distance)
+    assert "nearest to the truth is “First touch”" in said and "Last touch" not in said
+    assert "would misplace €50 of cost" in said
+
+
+# Text from data
+
+
+def test_text_from_data_is_escaped_and_no_dollar_begins_maths():
+    name = "<b>Sale</b> $5 & $6"
+    rows = [
+        ("u", 0, "visit", name, None),
+        ("u", 1, "visit", "B", None),
+        ("u", 2, "order", "x", 1),
+        ("v", 0, "visit", name, None),
+    ]
+    made = [
+        sentences.journey(*journey_of(rows)),
+        sentences.attribution(comparison_of(rows), NONE),
+        sentences.funnel(steps_of([row[:4] for row in rows] + [("u", 3, name, "c")], ["visit", name])),
+    ]
+    for sentence in made:
+        assert name in sentence and repr(sentence) == str(sentence)
+        page = sentence._repr_html_()
+        assert "<b>" not in page and "&lt;b&gt;Sale&lt;/b&gt; <span>$</span>5 &amp; <span>$</span>6" in page
