@@ -1,5 +1,6 @@
 """Checks between reading and modelling: findings as a table, a gate, and proofs of totals."""
 
+import difflib
 from dataclasses import dataclass
 
 import pandas as pd
@@ -7,9 +8,9 @@ import pandas as pd
 from perfnb import columns as vocabulary
 from perfnb.engine import identifier, literal
 from perfnb.errors import BadParameter, TooMuchLost
-from perfnb.locale import number, text
+from perfnb.locale import number, text, word
 
-__all__ = ["contents", "prove", "require", "run", "totals"]
+__all__ = ["contents", "events", "prove", "require", "run", "totals"]
 
 _ROUNDING = 1e-9  # of a total: sums of floats in any order differ by less, one lost event by more
 _ORDER = {"error": 0, "warn": 1, "info": 2, "skipped": 3, "ok": 4}
@@ -45,6 +46,16 @@ def _checks(conversion, max_lost):
     return (
         Check("L1", "no_person", touch, ("user_id",), _share("user_id IS NULL"), **budget),
         Check("L2", "no_time", touch, ("timestamp",), _share('"timestamp" IS NULL'), **budget),
+        Check(
+            "L4",
+            "conversion_without_person",
+            touch,
+            ("user_id", "event"),
+            f"SELECT COUNT(CASE WHEN user_id IS NULL THEN 1 END) AS n, COUNT(*) AS whole FROM {{table}} AS t "
+            f"WHERE {is_order}",
+            **budget,
+        ),
+        Check("L5", "no_person", "surveys", ("user_id",), _share("user_id IS NULL"), **budget),
         Check("E1", "duplicate_events", touch, ("user_id", "timestamp", "event"), "", 0.001, "error", "info"),
         Check(
             "E2",
@@ -97,7 +108,8 @@ def _checks(conversion, max_lost):
             "warn",
             "warn",
         ),
-        Check("D8", "currencies_mixed", touch, ("currency",), _currencies()),
+        # Whatever sums amounts refuses two currencies itself; a funnel sums none.
+        Check("D8", "currencies_mixed", touch, ("currency",), _currencies(), 0.0, "warn", "warn"),
         Check("L3", "no_date", ads, ("date",), _share('"date" IS NULL'), **budget),
         Check("D1", "key_twice", ads, ("date",), ""),
         Check(
@@ -129,11 +141,20 @@ def _checks(conversion, max_lost):
             ("date",),
             'SELECT DATE_DIFF(\'day\', MIN("date"), MAX("date")) + 1 - COUNT(DISTINCT "date") AS n, '
             'DATE_DIFF(\'day\', MIN("date"), MAX("date")) + 1 AS whole FROM {table} AS t',
+        ),
+        Check("D8", "currencies_mixed", ads, ("currency",), _currencies(), 0.0, "warn", "warn"),
+        Check(
+            "X2",
+            "cost_without_traffic",
+            ads,
+            ("channel", "cost"),
+            "SELECT COUNT(*) AS n, MAX(channels) AS whole FROM (SELECT channel, COUNT(*) OVER () AS channels "
+            "FROM {table} AS t WHERE cost > 0 AND channel IS NOT NULL GROUP BY channel) AS paid "
+            "WHERE channel NOT IN (SELECT channel FROM {touchpoints} AS other WHERE channel IS NOT NULL)",
             0.0,
             "warn",
             "warn",
         ),
-        Check("D8", "currencies_mixed", ads, ("currency",), _currencies()),
         Check(
             "S1",
             "score_off_scale",
@@ -169,7 +190,17 @@ def run(workspace, *, tables=("touchpoints", "campaigns"), conversion="order", m
                 reason = text("checks.skipped", language, columns=", ".join(missing))
             findings.append(_finding(check, "skipped", None, None, reason, ""))
             continue
-        counted = table.fetch(check.sql or _duplicates(check, table)).iloc[0]
+        sql = check.sql or _duplicates(check, table)
+        if "{touchpoints}" in sql:
+            other = workspace.touchpoints if workspace.has("touchpoints") else None
+            if other is None or not other.has("channel"):
+                lacking = ("checks.absent", {"table": "touchpoints"}), ("checks.skipped", {"columns": "channel"})
+                key, facts = lacking[other is not None]
+                reason = text(key, language, **facts)
+                findings.append(_finding(check, "skipped", None, None, reason, ""))
+                continue
+            sql = sql.replace("{touchpoints}", f"({other.sql})")
+        counted = table.fetch(sql).iloc[0]
         n, whole = (0 if pd.isna(value) else int(value) for value in counted)
         share = n / whole if whole else 0.0
         facts = {
@@ -192,7 +223,30 @@ def run(workspace, *, tables=("touchpoints", "campaigns"), conversion="order", m
     return table
 
 
-def require(findings, *, accept=()):
+def events(touchpoints, wanted):
+    """How often the events occur that an analysis asks for.
+
+    Returns one row per event wanted: event, events (rows), units (persons).
+    BadParameter for one that never occurs but is spelled nearly like one that
+    does: that is a slip, and would read as nobody doing it.
+    """
+    found = touchpoints.require("user_id", "event").fetch(
+        "SELECT event, COUNT(*) AS events, COUNT(DISTINCT user_id) AS units FROM {table} AS t "
+        "WHERE event IS NOT NULL GROUP BY event ORDER BY events DESC, event"
+    )
+    table = pd.DataFrame({"event": list(wanted)}).merge(found, how="left", on="event")
+    for event in table.loc[table["events"].isna(), "event"]:
+        near = difflib.get_close_matches(event, found["event"], n=1, cutoff=0.75)
+        if near:
+            raise BadParameter(
+                f"{touchpoints.name} ({touchpoints.origin}): no event {event!r}; did you mean {near[0]!r}? "
+                f"Found: {', '.join(found['event'].head(12))}"
+            )
+    table[["events", "units"]] = table[["events", "units"]].fillna(0).astype(int)
+    return table
+
+
+def require(findings, *, accept=(), language="en"):
     """The findings' gate: TooMuchLost if an error is not in `accept` (ids or names).
 
     Returns one row: checked (checks that ran), errors, warnings, accepted (text).
@@ -201,9 +255,9 @@ def require(findings, *, accept=()):
     errors = findings[findings["severity"] == "error"]
     stopped = errors[~(errors["check"].isin(accept) | errors["name"].isin(accept))]
     if len(stopped):
-        lines = [f"{row.table}: {row.message} {row.what_to_do}" for row in stopped.itertuples()]
+        lines = [f"{word(row.table, language)}: {row.message} {row.what_to_do}" for row in stopped.itertuples()]
         names = ", ".join(f'"{row.check}"' for row in stopped.itertuples())
-        raise TooMuchLost("\n".join([*lines, f"To go on all the same: accept=[{names}]"]))
+        raise TooMuchLost("\n".join([*lines, text("checks.accept", language, names=names)]))
     ran = findings[~findings["severity"].isin(["skipped"])]
     return pd.DataFrame(
         {

@@ -12,7 +12,7 @@ EXAMPLE = """\
 example:
   perfnb report --data data_samples --out report
   perfnb report --data exports/2025-09 --out september --notebook funnel_dropoff kpi_tree \\
-      -p language de -p since 2025-09-01
+      -p language de -p period 2025-09
 
 Open index.html in the folder given with --out. It also holds every page, the executed
 notebooks and manifest.json. A report that is there already is replaced when the new one

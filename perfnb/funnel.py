@@ -6,13 +6,13 @@ most `within` after the first, both ends included. A person stands at the level
 of the longest attempt, so counts fall from step to step by construction.
 """
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
 
-from perfnb.engine import identifier, literal
-from perfnb.errors import BadParameter
+from perfnb.engine import identifier, label, literal
+from perfnb.errors import BadParameter, MissingColumns
 from perfnb.intervals import wilson
 from perfnb.period import Period, duration
 
@@ -43,8 +43,7 @@ def steps(touchpoints, steps, *, within, entry="best", by=None, period=None):
     window, the period or the order), immature (those of the dropped whose
     window was still open when the data end), definition.
     """
-    if by is not None:
-        touchpoints.require(by)
+    _require_group(touchpoints, by)
     query, within_us = _programme(touchpoints, steps, within, entry, period)
     counts = touchpoints.fetch(_counted(query(by), steps, within_us))
     return _reported(counts, steps, by, _definition(within, entry, period))
@@ -59,8 +58,7 @@ def over_time(touchpoints, steps, *, within, by=None, period=None):
     Returns the columns of `steps`, with week (the Monday) before them. Weeks
     in which immature is not 0 are not complete yet.
     """
-    if by is not None:
-        touchpoints.require(by)
+    _require_group(touchpoints, by)
     query, within_us = _programme(touchpoints, steps, within, "first", period)
     week = f"CASE WHEN level > 0 THEN FLOOR((entered - {_FIRST_MONDAY}) / {_WEEK}.0) END"
     counts = touchpoints.fetch(_counted(query(by), steps, within_us, week))
@@ -117,6 +115,14 @@ def mature(touchpoints, *, within, period=None):
     return Period(since, until)
 
 
+def _require_group(touchpoints, by):
+    if by is not None and not touchpoints.has(by):
+        raise MissingColumns(
+            f"{touchpoints.name} ({touchpoints.origin}): no column {by!r} to group by; found "
+            f"{', '.join(touchpoints.columns)}. Group by one of them, or map it"
+        )
+
+
 def _programme(touchpoints, steps, within, entry, period):
     """A function of `by` that gives the CTEs up to `units`, and the window in microseconds."""
     touchpoints.require("user_id", "timestamp", "event")
@@ -137,12 +143,13 @@ def _units(touchpoints, steps, within_us, entry, period, by):
         f"MAX(CASE WHEN event = {literal(name)} THEN 1 ELSE 0 END) AS m_{k}" for k, name in _numbered(steps)
     )
     named = ", ".join(literal(name) for name in steps)
-    group = f"COALESCE(CAST({identifier(by)} AS VARCHAR), '(unknown)')" if by else "NULL"
+    group = label(identifier(by)) if by else "NULL"
     # At one instant a person enters with the group of the step-1 event, if there is one.
     at_entry = f"COALESCE(MIN(CASE WHEN event = {literal(steps[0])} THEN g END), MIN(g))" if by else "NULL"
     opens = "m_1 = 1"
     if period is not None:
-        opens += f" AND t >= {_midnight(period.since)} AND t < {_midnight(period.until)}"
+        since, until = period.micros()
+        opens += f" AND t >= {since} AND t < {until}"
     start = f"CASE WHEN {opens} THEN t END"
     if entry == "first":
         start = f"CASE WHEN {opens} AND t = MIN(CASE WHEN m_1 = 1 THEN t END) OVER (PARTITION BY u) THEN t END"
@@ -274,10 +281,6 @@ def _numbered(steps, first=1):
 
 def _micros(within):
     return None if within is None else round(duration(within) / timedelta(microseconds=1))
-
-
-def _midnight(day):
-    return (day - date(1970, 1, 1)).days * _DAY
 
 
 def _date(micros):

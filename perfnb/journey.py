@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from perfnb import intervals
-from perfnb.engine import identifier, literal
+from perfnb.engine import identifier, label, literal
 from perfnb.errors import BadParameter, MissingColumns
 from perfnb.period import duration
 
@@ -82,7 +82,7 @@ def contacts(touchpoints, *, touchpoint="channel", stages=None):
     touchpoints.require("user_id", "event", touchpoint)
     found = touchpoints.fetch(
         f"WITH staged AS (SELECT user_id AS u, {_rank(touchpoints, stages)} AS s, "
-        f"COALESCE(CAST({identifier(touchpoint)} AS VARCHAR), '(unknown)') AS label "
+        f"{label(identifier(touchpoint))} AS label "
         "FROM {table} AS source WHERE user_id IS NOT NULL)\n"
         "SELECT s, label, COUNT(DISTINCT u) AS units, COUNT(*) AS contacts, "
         "(SELECT COUNT(DISTINCT u) FROM staged) AS persons FROM staged GROUP BY s, label"
@@ -164,21 +164,21 @@ def transitions(touchpoints, *, conversion="order", events=None, touchpoint="cha
 def ends(transitions):
     """Where journeys end, from the result of `transitions`.
 
-    Returns one row per touchpoint: touchpoint, visits (runs of direct
-    repeats), ended (journeys that ended here without a conversion), rate
-    (ended / visits) with low and high (Wilson, 95 %), converted (journeys that
+    Returns one row per touchpoint: touchpoint, passed (how often journeys came
+    by, direct repeats once), ended (journeys that ended here without a
+    conversion), rate (ended / passed) with low and high (Wilson, 95 %), converted (journeys that
     converted right after it), share (0-1, of all journeys that ended).
     """
     passed = transitions.groupby("from")["transitions"].sum()
     ended = transitions[transitions["to"] == "(end)"].set_index("from")["transitions"]
     converted = transitions[transitions["to"] == "(conversion)"].set_index("from")["transitions"]
-    table = pd.DataFrame({"visits": passed, "ended": ended, "converted": converted}).drop("(start)", errors="ignore")
+    table = pd.DataFrame({"passed": passed, "ended": ended, "converted": converted}).drop("(start)", errors="ignore")
     table = table.fillna(0).astype(int).rename_axis("touchpoint").reset_index()
-    table["rate"] = table["ended"] / table["visits"]
-    table["low"], table["high"] = intervals.wilson(table["ended"], table["visits"])
+    table["rate"] = table["ended"] / table["passed"]
+    table["low"], table["high"] = intervals.wilson(table["ended"], table["passed"])
     table["share"] = table["ended"] / max(table["ended"].sum(), 1)
     table = table.sort_values(["ended", "touchpoint"], ascending=[False, True], ignore_index=True)
-    return table[["touchpoint", "visits", "ended", "rate", "low", "high", "converted", "share"]]
+    return table[["touchpoint", "passed", "ended", "rate", "low", "high", "converted", "share"]]
 
 
 def satisfaction(surveys, *, scale="satisfaction"):
@@ -192,7 +192,7 @@ def satisfaction(surveys, *, scale="satisfaction"):
     if scale not in _SCALES:
         raise BadParameter(f"scale {scale!r}: expected {' or '.join(_SCALES)}")
     found = surveys.fetch(
-        "WITH answered AS (SELECT COALESCE(touchpoint, '(unknown)') AS touchpoint, user_id, score "
+        f"WITH answered AS (SELECT {label('touchpoint')} AS touchpoint, user_id, score "
         "FROM {table} AS source "
         f"WHERE scale = {literal(scale)} AND score IS NOT NULL AND user_id IS NOT NULL),\n"
         "person AS (SELECT touchpoint, user_id, COUNT(*) AS answers, AVG(score) AS m FROM answered "
@@ -224,8 +224,12 @@ def currency(touchpoints):
     return found.iloc[0] if len(found) else None
 
 
-def journeys_sql(touchpoints, *, conversion, events=None, touchpoint="channel", lookback=None, keep=()):
+def journeys_sql(touchpoints, *, conversion, events=None, touchpoint="channel", lookback=None, period=None, keep=()):
     """CTEs for everything that counts journeys.
+
+    With a Period: its conversions with the touches that led to them (those before
+    it, too), and, of journeys that did not convert, the touches inside it; what
+    comes after it is not looked at.
 
     `converted`: u, t, n, value — one row per person and instant with conversions.
     `touched`: u, ends (the conversion's moment, NULL where none follows), t, label,
@@ -249,16 +253,25 @@ def journeys_sql(touchpoints, *, conversion, events=None, touchpoint="channel", 
     inside = ""
     if lookback is not None:
         inside = f" AND (ends IS NULL OR ends - t <= {round(duration(lookback).total_seconds() * 1_000_000)})"
+    seen = counted = ""
+    if period is not None:
+        since, until = period.micros()
+        seen = f" WHERE t IS NULL OR t < {until}"
+        counted = f" WHERE t >= {since}"
+        inside += f" AND (ends >= {since} OR (ends IS NULL AND t >= {since}))"
+    timeless = "u IS NULL OR t IS NULL" if period is None else f"u IS NULL AND t >= {since}"
     # Equal times: a touch at the very moment of a conversion leads to it, and touches stand in the order of
     # their labels, so that the order of rows decides nothing.
     tie = ", ".join(["label", *(identifier(name) for name in keep)])
-    return f"""WITH events AS (SELECT user_id AS u, {at} AS t, event,
-  COALESCE(CAST({identifier(touchpoint)} AS VARCHAR), '(unknown)') AS label, {value} AS value{kept}
+    return f"""WITH log AS (SELECT user_id AS u, {at} AS t, event,
+  {label(identifier(touchpoint))} AS label, {value} AS value{kept}
   FROM {{table}} AS source),
-converted AS (SELECT u, t, COUNT(*) AS n, SUM(value) AS value FROM events
+events AS (SELECT * FROM log{seen}),
+closing AS (SELECT u, t, COUNT(*) AS n, SUM(value) AS value FROM events
   WHERE event = {literal(conversion)} AND u IS NOT NULL AND t IS NOT NULL GROUP BY u, t),
+converted AS (SELECT * FROM closing{counted}),
 moments AS (SELECT u, t, 0 AS is_end, label{names} FROM events WHERE {wanted} AND u IS NOT NULL AND t IS NOT NULL
-  UNION ALL SELECT u, t, 1 AS is_end, NULL{nulls} FROM converted),
+  UNION ALL SELECT u, t, 1 AS is_end, NULL{nulls} FROM closing),
 placed AS (SELECT moments.*, MIN(CASE WHEN is_end = 1 THEN t END) OVER (PARTITION BY u ORDER BY t DESC, is_end DESC
   ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS ends FROM moments),
 touched AS (SELECT u, ends, t, label{names} FROM placed WHERE is_end = 0{inside}),
@@ -268,7 +281,7 @@ merged AS (SELECT u, ends, label, ROW_NUMBER() OVER (PARTITION BY u, ends ORDER 
 untouched AS (SELECT c.n, c.value FROM converted AS c
   LEFT JOIN (SELECT DISTINCT u, ends FROM touched WHERE ends IS NOT NULL) AS j ON c.u = j.u AND c.t = j.ends
   WHERE j.u IS NULL
-  UNION ALL SELECT 1, value FROM events WHERE event = {literal(conversion)} AND (u IS NULL OR t IS NULL))"""
+  UNION ALL SELECT 1, value FROM events WHERE event = {literal(conversion)} AND ({timeless}))"""
 
 
 # One row per kind of transition: journeys takes each journey once, weight each conversion (or null journey).

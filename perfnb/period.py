@@ -93,6 +93,10 @@ class Period:
     def last_day(self):
         return self.until - timedelta(days=1)
 
+    def micros(self):
+        """Its beginning and its end as microseconds since 1970 (UTC)."""
+        return tuple((day - date(1970, 1, 1)).days * 86_400_000_000 for day in (self.since, self.until))
+
     def previous(self):
         """The period of as many days just before this one."""
         return Period(self.since - timedelta(days=self.days), self.since)

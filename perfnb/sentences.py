@@ -11,7 +11,6 @@ __all__ = ["Sentence", "attribution", "funnel", "journey", "kpi"]
 
 _ROUNDING = 1e-9  # of the larger value: what is less did not move
 _BETTER = {"higher": 1, "lower": -1, "context": 0}
-_POINTS = {"en": "percentage points", "de": "Prozentpunkte"}
 
 
 class Sentence(str):
@@ -35,18 +34,20 @@ def funnel(steps, *, language="en"):
     if later.empty:
         return Sentence(locale.text("headline.funnel_one", language, **facts))
     worst = later.loc[later["dropped"].astype(float).idxmax()]
-    return Sentence(
-        locale.text(
-            "headline.funnel",
-            language,
-            **facts,
-            finished=locale.number(finished, language),
-            overall=locale.share(finished / entered, language),
-            worst=locale.word(worst["name"], language),
-            dropped=locale.number(int(worst["dropped"]), language),
-            lost=locale.share(1 - worst["rate"], language),
-        )
+    said = locale.text(
+        "headline.funnel",
+        language,
+        **facts,
+        finished=locale.number(finished, language),
+        overall=locale.share(finished / entered, language),
+        worst=locale.word(worst["name"], language),
+        dropped=locale.number(int(worst["dropped"]), language),
+        lost=locale.share(1 - worst["rate"], language),
     )
+    more = int(steps["out_of_order"].iloc[-1])
+    if more > finished:
+        said += locale.text("headline.funnel_more", language, more=locale.number(more, language), last=last)
+    return Sentence(said)
 
 
 def journey(paths, ends, *, conversion="order", language="en"):
@@ -58,17 +59,22 @@ def journey(paths, ends, *, conversion="order", language="en"):
         return Sentence(locale.text("headline.journey_none", language, **facts, conversion=named))
     named = paths[~paths["path"].isin(["(other)", "(no touch)"])]
     first = named.iloc[0] if len(named) else paths.iloc[0]
-    end = ends["touchpoint"].iloc[0] if len(ends) and ends["ended"].iloc[0] else locale.MISSING
+    ended = ""
+    if len(ends) and ends["ended"].iloc[0]:
+        end, share = locale.word(ends["touchpoint"].iloc[0], language), locale.share(ends["share"].iloc[0], language)
+        ended = locale.text("headline.journey_end", language, end=end, share=share)
+    converted = int(paths["converted"].sum())
     return Sentence(
         locale.text(
             "headline.journey",
             language,
             **facts,
             conversions=locale.number(conversions, language),
-            rate=locale.share(paths["converted"].sum() / journeys, language),
+            converted=locale.number(converted, language),
+            rate=locale.share(converted / journeys, language),
             path=" > ".join(locale.word(part, language) for part in first["path"].split(" > ")),
             share=locale.share(first["share"], language),
-            end=locale.word(end, language),
+            ended=ended,
         )
     )
 
@@ -92,8 +98,10 @@ def kpi(nodes, movers, *, language="en"):
         "kpi": kpi_name(root["kpi"], language),
         "after": _amount(root["after"], root, language),
         "change": moved(abs(root["change"])),
-        "growth": locale.signed(locale.share(root["growth"], language), root["growth"]),
+        "growth": "",
     }
+    if root["growth"] == root["growth"]:
+        facts["growth"] = f" ({locale.signed(locale.share(root['growth'], language), root['growth'])})"
     way = "kpi_same" if abs(root["change"]) <= rounding else "kpi_up" if root["change"] > 0 else "kpi_down"
     said = locale.text(f"headline.{way}", language, **facts)
     leaves = nodes[nodes["op"].isna() & (nodes["contribution"].abs() > rounding)]
@@ -106,7 +114,8 @@ def kpi(nodes, movers, *, language="en"):
     kinds = movers.pivot_table(index="kpi", columns="kind", values="contribution", aggfunc="sum", fill_value=0.0)
     if {"mix", "rate"} <= set(kinds):
         mix, rate = kinds["mix"], kinds["rate"]
-        kinds = kinds[(mix.abs() > rate.abs() + rounding) & ((mix + rate).abs() > rounding)]
+        # Where rate and mix nearly cancel, neither stands behind the little that is left.
+        kinds = kinds[(mix.abs() > rate.abs() + rounding) & ((mix + rate).abs() > mix.abs() / 2 + rounding)]
         if len(kinds):
             name = kinds["mix"].abs().idxmax()
             parts = {"mix": signed(kinds.loc[name, "mix"]), "rate": signed(kinds.loc[name, "rate"])}
@@ -124,6 +133,9 @@ def attribution(comparison, distance, *, conversion="order", language="en"):
         named = locale.word(conversion, language)
         return Sentence(locale.text("headline.attribution_none", language, conversion=named))
     channel = (spread["max"] - spread["min"]).idxmax()
+    if (spread["max"] - spread["min"]).max() <= 0.5:
+        orders = locale.number(total.iloc[0], language)
+        return Sentence(locale.text("headline.attribution_same", language, total=orders))
     said = locale.text(
         "headline.attribution",
         language,
@@ -138,12 +150,8 @@ def attribution(comparison, distance, *, conversion="order", language="en"):
         said += locale.text(
             "headline.attribution_truth",
             language,
-            best=f"“{locale.word(best['model'], language)}”"
-            if language == "en"
-            else f"„{locale.word(best['model'], language)}“",
-            worst=f"“{locale.word(worst['model'], language)}”"
-            if language == "en"
-            else f"„{locale.word(worst['model'], language)}“",
+            best=_quoted(best["model"], language),
+            worst=_quoted(worst["model"], language),
             misplaced=locale.money(worst["misplaced"], worst["currency"], language, 0),
         )
     return Sentence(said)
@@ -155,7 +163,11 @@ def _amount(value, root, language, change=False):
         sums = not CATALOGUE[root["kpi"]].denominator
         return locale.money(value, root["currency"], language, 0 if sums else 2)
     if root["unit"] == "share" and change:
-        return f"{locale.number(100 * value, language, 2)}\N{NO-BREAK SPACE}{_POINTS[language]}"
+        return f"{locale.number(100 * value, language, 2)}\N{NO-BREAK SPACE}{locale.text('headline.points', language)}"
     if root["unit"] == "share":
         return locale.share(value, language)
     return locale.number(value, language, 2 if root["unit"] == "x" else 0)
+
+
+def _quoted(name, language):
+    return locale.text("headline.quoted", language, word=locale.word(name, language))

@@ -129,6 +129,9 @@ def _unit(name, table, row):
     """The unit of one cell: of the column, or, where the row's KPI decides, of that KPI."""
     column = vocabulary.describe(name)
     unit = column.unit if column else ("number" if pd.api.types.is_numeric_dtype(table[name]) else "text")
+    if unit == "change":
+        unit = _kpi_unit(table["kpi"].iloc[row])
+        return "points" if unit == "share" else unit
     if unit == "by_kpi" or (name == "value" and "kpi" in table):
         return _kpi_unit(table["kpi"].iloc[row])
     if unit == "root":
@@ -159,6 +162,8 @@ def _cell(value, unit, currency, language):
         return locale.number(float(value), language)
     if unit == "share":
         return locale.share(float(value), language)
+    if unit == "points":
+        return f"{locale.number(100 * value, language, 2)}\N{NO-BREAK SPACE}{locale.text('headline.points', language)}"
     if unit == "signed_share":
         return locale.signed(locale.share(float(value), language), value)
     if unit == "money":
@@ -168,7 +173,7 @@ def _cell(value, unit, currency, language):
     if unit == "credit":
         return locale.number(float(value), language, 1)
     if unit == "number":
-        return locale.number(float(value), language, 0 if float(value).is_integer() else 2)
+        return locale.number(float(value), language, 0 if abs(value - round(value)) < 1e-6 else 2)
     if unit == "date":
         return locale.day(value, language)
     if unit == "moment":

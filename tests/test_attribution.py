@@ -11,6 +11,7 @@ from _tables import ENGINES, SAMPLES, book, events, moments, only, shared, shuff
 
 from perfnb import attribution, journey, workspace
 from perfnb.errors import BadParameter
+from perfnb.period import Period
 
 COLUMNS = ("user_id", "timestamp", "event", "channel", "value")
 DAY = 86_400
@@ -223,13 +224,11 @@ def test_two_orders_at_one_instant_weigh_twice():
         assert by_channel(attribution.rules(table), model, "value") == {"A": 30, "B": 1}
 
 
-def test_without_a_conversion_there_is_a_clear_error_and_no_row_of_rules():
+def test_without_a_conversion_there_is_no_row():
     table = events([("u", 0, "visit", "A", None), ("v", 0, "visit", "B", None)], COLUMNS)
-    with pytest.raises(BadParameter, match="no conversion"):
-        attribution.markov(table)
-    assert attribution.rules(table).empty
-    with pytest.raises(BadParameter, match="no conversion"):
-        attribution.markov(events([("u", None, "visit", "A", None)], COLUMNS))
+    assert attribution.markov(table).empty and attribution.rules(table).empty
+    assert attribution.markov(events([("u", None, "visit", "A", None)], COLUMNS)).empty
+    assert attribution.compare([attribution.rules(table), attribution.markov(table)]).empty
 
 
 def test_conversions_none_of_which_has_a_touch_keep_their_row():
@@ -397,3 +396,43 @@ def test_negative_truths_count_as_nothing():
     ws = shop(campaigns=spent, truth=truth([("Search", 5), ("Social", -2)]))
     found = attribution.compare(credits(ws), campaigns=ws.campaigns, truth=ws.truth)
     assert only(attribution.distance(found), model="first")["distance"] == 0
+
+
+# A period bounds the conversions, not the touches before them
+
+
+def test_a_period_counts_its_conversions_with_the_touches_before_it_and_its_cost():
+    day = 86_400
+    rows = [
+        ("u", 0, "visit", "A", None),
+        ("u", 10 * day, "order", "x", 10),  # before the period
+        ("u", 11 * day, "visit", "B", None),
+        ("u", 32 * day, "order", "x", 20),  # inside, led to from before it
+        ("v", 33 * day, "visit", "A", None),  # inside, converts after it
+        ("v", 70 * day, "order", "x", 40),
+        ("w", 20 * day, "visit", "A", None),  # before, and nothing after
+    ]
+    touchpoints = events(rows, COLUMNS)
+    february = Period.parse("2025-02")
+    options = {"period": february, "lookback": "30 days"}
+    assert by_channel(attribution.rules(touchpoints, **options), "last") == {"B": 1}
+    markov = attribution.markov(touchpoints, **options)
+    assert by_channel(markov, "markov") == {"A": 0, "B": 1}
+    assert by_channel(markov, "markov", "value") == {"A": 0, "B": 20}
+    days = pd.DataFrame({"date": pd.date_range("2025-01-15", "2025-03-10"), "channel": "B", "cost": 1.0})
+    campaigns = book(campaigns=days).campaigns
+    compared = attribution.compare([attribution.rules(touchpoints, **options)], campaigns=campaigns, period=february)
+    assert set(compared["cost"]) == {28.0} and set(compared["roas"]) == {20 / 28}
+    with pytest.raises(BadParameter, match="17 of the 31 days of 2025-01-01..2025-01-31 lie outside|14 of the 31 days"):
+        attribution.compare([markov], campaigns=campaigns, period=Period.parse("2025-01"))
+
+
+def test_a_channel_called_like_one_of_our_rows_stays_apart_from_it():
+    rows = [("u", 0, "visit", "(other)", None), ("u", 1, "visit", "(end)", None), ("u", 2, "order", "x", 10)]
+    rows += [("v", 0, "order", "x", 5), ("w", 0, "visit", None, None)]
+    touchpoints = events(rows, COLUMNS)
+    credit = by_channel(attribution.rules(touchpoints), "linear")
+    assert credit == {"“(other)”": 0.5, "“(end)”": 0.5, "(no touch)": 1}
+    assert by_channel(attribution.markov(touchpoints), "markov")["(no touch)"] == 1
+    found = journey.transitions(touchpoints)
+    assert found.loc[found["to"] == "(end)", "transitions"].sum() == 1

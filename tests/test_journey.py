@@ -223,8 +223,8 @@ def test_ends_are_the_transitions_into_the_end_with_all_visits_as_denominator():
     assert ends["ended"].sum() == into["(end)"]
     untouched = only(transitions, **{"from": "(start)", "to": "(conversion)"})["transitions"]
     assert ends["converted"].sum() == into["(conversion)"] - untouched
-    assert ends.set_index("touchpoint")["visits"].to_dict() == into.drop(["(end)", "(conversion)"]).to_dict()
-    assert (ends["rate"] == ends["ended"] / ends["visits"]).all() and math.isclose(ends["share"].sum(), 1)
+    assert ends.set_index("touchpoint")["passed"].to_dict() == into.drop(["(end)", "(conversion)"]).to_dict()
+    assert (ends["rate"] == ends["ended"] / ends["passed"]).all() and math.isclose(ends["share"].sum(), 1)
 
 
 # Stages and contacts

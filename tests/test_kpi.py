@@ -599,17 +599,17 @@ def test_a_wrong_period_is_named(wrong):
 
 def test_a_period_without_data_is_an_error_that_names_it():
     table = daily("2025-08-01", "2025-08-31")
-    with pytest.raises(BadParameter, match=r"no day in 2024-08-02..2024-08-31 \(the period before\)"):
+    with pytest.raises(BadParameter, match="30 of the 30 days of 2024-08-02"):
         kpi.base(table, period="2025-08-01..2025-08-30", compare="year_before")
-    with pytest.raises(BadParameter, match=r"the period after"):
+    with pytest.raises(BadParameter, match="30 of the 30 days of 2025-09-01"):
         kpi.base(table, period="2025-09", compare="2025-08")
 
 
 def test_a_period_that_reaches_beyond_the_data_is_an_error():
     table = daily("2025-07-20", "2025-08-31")
-    with pytest.raises(BadParameter, match="16 of 28 days of 2025-07-04"):
+    with pytest.raises(BadParameter, match="16 of the 28 days of 2025-07-04"):
         kpi.base(table, period="2025-08-01..2025-08-28", compare="previous")
-    with pytest.raises(BadParameter, match="15 of 30 days of 2025-08-17"):
+    with pytest.raises(BadParameter, match="15 of the 30 days of 2025-08-17"):
         kpi.base(table, period="2025-08-17..2025-09-15", compare="2025-08-01..2025-08-10")
     # A day or two without a row at the edge are a quiet day, and idle weeks inside the data are none of it.
     assert kpi.span(kpi.base(table, period="2025-08-01..2025-09-01", compare="2025-07-20..2025-07-31")).days == 32

@@ -114,7 +114,9 @@ def test_a_notebook_runs_and_shows_tables_charts_and_names_as_text(lab, browser)
       return cells.length > 5 && !!cells.at(-1).querySelector('.jp-OutputArea-output table.perfnb');
     """
     until(lambda: browser.execute_script(last), 90, "the last cell's table")
-    errors = "return [...document.querySelectorAll('.jp-OutputArea-output[data-mime-type*=error]')].map(e => e.innerText)"
+    errors = (
+        "return [...document.querySelectorAll('.jp-OutputArea-output[data-mime-type*=error]')].map(e => e.innerText)"
+    )
     assert browser.execute_script(errors) == []
     assert browser.execute_script("return document.querySelectorAll('.jp-OutputArea-output img').length") == 2
     shown = "return [...document.querySelectorAll('table.perfnb td')].map(cell => cell.innerText)"

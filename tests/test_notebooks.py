@@ -87,7 +87,7 @@ def german(tmp_path_factory):
         data=ROOT / "data_samples",
         out=out.parent / "segment",
         notebooks=[str(ROOT / "notebooks" / "funnel_dropoff.ipynb")],
-        texts={"by": "segment"},
+        texts={"group": "segment", "period": "last 60 days"},
     )
     return out, manifest, funnel
 

@@ -7,25 +7,30 @@ from perfnb import journey
 from perfnb.errors import BadParameter
 
 
-def markov(touchpoints, *, conversion="order", events=None, touchpoint="channel", lookback="30 days"):
+def markov(touchpoints, *, conversion="order", events=None, touchpoint="channel", lookback="30 days", period=None):
     """Credit by removal effect in a first-order Markov chain (Anderl, Becker, von Wangenheim, Schumann 2016).
 
-    Journeys without a conversion enter the chain as its ends. Solved by linear
+    Journeys without a conversion enter the chain as its ends, whole or, with a
+    `period` (which bounds conversions), as far as they lie inside it. Solved by linear
     algebra, not simulated: the same events always give the same credit.
 
     Returns one row per touchpoint: model ("markov"), channel, credit
     (conversions), share (0-1), value, currency, removal_effect (0-1: the share
     of conversions that the chain loses without this touchpoint). Conversions
     without a touch keep their own row; credit and value add up to the events.
+    No rows where nobody converted: there is no credit to give.
     """
     ctes = journey.journeys_sql(
-        touchpoints, conversion=conversion, events=events, touchpoint=touchpoint, lookback=lookback
+        touchpoints, conversion=conversion, events=events, touchpoint=touchpoint, lookback=lookback, period=period
     )
+    none = {"model": [], "channel": [], "credit": [], "share": [], "value": [], "currency": [], "removal_effect": []}
     counts = touchpoints.fetch(
         f"{ctes},\n{journey._STEPS}\n"
         'SELECT "from", "to", CAST(SUM(weight) AS DOUBLE) AS weight, CAST(SUM(value) AS DOUBLE) AS value '
         'FROM steps GROUP BY "from", "to"'
     )
+    if not counts.loc[counts["to"] == "(conversion)", "weight"].sum():
+        return pd.DataFrame(none)
     table = removal_effects(counts)
     table.insert(0, "model", "markov")
     table = table.round(9)

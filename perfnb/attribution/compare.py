@@ -3,15 +3,18 @@
 import numpy as np
 import pandas as pd
 
+from perfnb.engine import label
 from perfnb.errors import BadParameter
 
 
-def compare(credits, *, campaigns=None, truth=None):
+def compare(credits, *, campaigns=None, truth=None, period=None):
     """Credit of several models with cost, return and cost per order.
 
     `credits` is a list of results of `rules` and `markov`. `campaigns` is the
-    Table with the cost by channel; `truth` the Table of a simulated shop: it
-    becomes the model "truth" (incremental orders, which need not add up to all).
+    Table with the cost by channel, `period` (a Period) the days of the conversions
+    in `credits`: only their cost is counted, and they must be there. `truth` is
+    the Table of a simulated shop: it becomes the model "truth" (incremental
+    orders of all its days, which need not add up to all orders).
 
     Returns one row per model and channel: model, channel, credit (conversions),
     share (0-1 of the model's credit), value, cost, roas (value / cost),
@@ -22,7 +25,7 @@ def compare(credits, *, campaigns=None, truth=None):
     table = pd.concat([part[["model", "channel", "credit", "value", "currency"]] for part in credits])
     currencies = set(table["currency"].dropna())
     table["low"] = table["high"] = np.nan
-    cost = _cost(campaigns, currencies)
+    cost = _cost(campaigns, period, currencies)
     if truth is not None and not truth.absent:
         table = pd.concat([table, _truth(truth, currencies)])
     if len(currencies) > 1:
@@ -76,14 +79,16 @@ def distance(comparison):
     return table.sort_values(["distance", "model"], ignore_index=True)[columns]
 
 
-def _cost(campaigns, currencies):
+def _cost(campaigns, period, currencies):
     if campaigns is None or campaigns.absent or not campaigns.has("cost"):
         return pd.Series(dtype=float)
     campaigns.require("channel")
+    if period is not None:
+        campaigns = campaigns.between(campaigns.whole(period))
     currencies |= _currencies(campaigns, "cost")
+    channel = label("channel")
     found = campaigns.fetch(
-        "SELECT COALESCE(channel, '(unknown)') AS channel, CAST(SUM(cost) AS DOUBLE) AS cost "
-        "FROM {table} AS source GROUP BY COALESCE(channel, '(unknown)')"
+        f"SELECT {channel} AS channel, CAST(SUM(cost) AS DOUBLE) AS cost FROM {{table}} AS source GROUP BY {channel}"
     )
     return found.set_index("channel")["cost"].dropna()
 
@@ -94,8 +99,9 @@ def _truth(truth, currencies):
     revenue = truth.column("incremental_revenue", "DOUBLE")
     currencies |= _currencies(truth, "incremental_revenue")
     return truth.fetch(
-        f"SELECT 'truth' AS model, channel, incremental_orders AS credit, CAST({revenue} AS DOUBLE) AS value, "
-        f"{low} AS low, {high} AS high FROM {{table}} AS source WHERE incremental_orders IS NOT NULL"
+        f"SELECT 'truth' AS model, {label('channel')} AS channel, incremental_orders AS credit, "
+        f"CAST({revenue} AS DOUBLE) AS value, {low} AS low, {high} AS high FROM {{table}} AS source "
+        "WHERE incremental_orders IS NOT NULL"
     )
 
 

@@ -12,21 +12,29 @@ _ENDS, _MIDDLE = 0.4, 0.2
 
 
 def rules(
-    touchpoints, *, conversion="order", events=None, touchpoint="channel", lookback="30 days", half_life="7 days"
+    touchpoints,
+    *,
+    conversion="order",
+    events=None,
+    touchpoint="channel",
+    lookback="30 days",
+    half_life="7 days",
+    period=None,
 ):
     """Credit by five rules: first, last, linear, time decay and position-based (40/20/40).
 
     Time decay weighs a touch by 2^(-age / half_life). Position-based gives the
     first and the last touch 40 % each and shares 20 % among the rest (two
     touches: half each; one: all). Every touch inside the look-back counts,
-    repeats too; touches at the same moment stand in the order of their labels.
+    repeats too, and before `period` (a Period), which bounds the conversions;
+    touches at the same moment stand in the order of their labels.
 
     Returns one row per model and touchpoint: model, channel (the touchpoint),
     credit (conversions), share (0-1), value, currency. Under each model credit
     and value add up to the conversions in the events.
     """
     ctes = journey.journeys_sql(
-        touchpoints, conversion=conversion, events=events, touchpoint=touchpoint, lookback=lookback
+        touchpoints, conversion=conversion, events=events, touchpoint=touchpoint, lookback=lookback, period=period
     )
     half = duration(half_life).total_seconds() * 1_000_000
     if half <= 0:

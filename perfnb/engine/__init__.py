@@ -16,8 +16,12 @@ from datetime import date, timedelta
 from perfnb.errors import BadParameter, MissingColumns, MissingTable, PerfnbError
 from perfnb.period import Period
 
-__all__ = ["Table", "connect", "identifier", "literal", "sql_of"]
+# Rows that models add for what has no name in the data; a channel that is really called so is put in quotes.
+OWN_WORDS = ("(start)", "(end)", "(conversion)", "(no touch)", "(other)", "(unknown)", "(no stage)", "(not entered)")
 
+__all__ = ["Table", "connect", "identifier", "label", "literal", "sql_of"]
+
+_OUTSIDE = 0.1  # share of a period's days that may lie outside the data
 # Quoted values and names first: an event may be called "{table}".
 _PLACE = re.compile(r"""'[^']*'|"[^"]*"|\{table\}""")
 
@@ -72,6 +76,16 @@ def _spark(url):
     return Spark(url)
 
 
+def label(expression):
+    """SQL for a name from the data as text: "(unknown)" for none, in quotes where it is one of our own words."""
+    text = f"CAST({expression} AS VARCHAR)"
+    ours = ", ".join(literal(word) for word in OWN_WORDS)
+    return (
+        f"CASE WHEN {expression} IS NULL THEN '(unknown)' "
+        f"WHEN {text} IN ({ours}) THEN CONCAT('“', {text}, '”') ELSE {text} END"
+    )
+
+
 @dataclass(frozen=True)
 class Table:
     """A lazy handle: an engine and the SELECT that yields the rows, under perfnb's names.
@@ -95,7 +109,8 @@ class Table:
             pairs = ", ".join(f'"{name}": "…"' for name in missing)
             raise MissingColumns(
                 f"{self.name} ({self.origin}): missing column {', '.join(missing)}; "
-                f"found {', '.join(self.columns) or 'none'}. Map it: columns={{{pairs}}}"
+                f"found {', '.join(self.columns) or 'none'}. "
+                f"Map it: columns={{{pairs}}} (in a command: -p columns {missing[0]}=…)"
             )
         return self
 
@@ -122,21 +137,29 @@ class Table:
             raise BadParameter(f"{self.name} ({self.origin}): no rows with a time, so no period")
         return Period(date.fromisoformat(low), date.fromisoformat(high) + timedelta(days=1))
 
-    def between(self, period):
-        """The rows of a period: a Period, or "all", "2025-08", "2025-08-04..2025-08-31", "last 28 days" (of the data).
+    def period(self, text):
+        """The Period that a text means for this table: "2025-08", "last 28 days" …, or all its days for "all".
 
-        An absent table stays as it is. BadParameter where the period lies outside the data in whole or in part.
+        BadParameter where more than a tenth of its days lie outside the data.
         """
-        if self.absent or period == "all":
-            return self
         days = self.span()
-        if not isinstance(period, Period):
-            period = Period.parse(period, end=days.until)
-        if period.since < days.since or period.until > days.until:
+        return days if text == "all" else self.whole(Period.parse(text, end=days.until), days)
+
+    def whole(self, period, days=None):
+        """`period`, if the table's days cover it but for a tenth (quiet days at the edge); BadParameter otherwise."""
+        days = days or self.span()
+        outside = max((days.since - period.since).days, 0) + max((period.until - days.until).days, 0)
+        if outside > period.days * _OUTSIDE:
             raise BadParameter(
-                f"{self.name} ({self.origin}): the period {period} is not whole in the data, which hold {days}. "
-                "Choose days inside them"
+                f"{self.name} ({self.origin}): {min(outside, period.days)} of the {period.days} days of {period} lie "
+                f"outside the data, which hold {days}. Choose a period inside them"
             )
+        return period
+
+    def between(self, period):
+        """The rows of a Period (UTC days); an absent table, and one without a time, stay as they are."""
+        if self.absent or not (self.has("timestamp") or self.has("date")):
+            return self
         moment = identifier(self._moment())
         bounds = f"{moment} >= TIMESTAMP '{period.since} 00:00:00' AND {moment} < TIMESTAMP '{period.until} 00:00:00'"
         return replace(self, sql=f"SELECT * FROM ({self.sql}) AS t WHERE {bounds}")

@@ -4,12 +4,12 @@ from datetime import timedelta
 
 import pandas as pd
 
-from perfnb.engine import Table, identifier, literal
+from perfnb import columns
+from perfnb.engine import Table, identifier, label, literal
 from perfnb.errors import BadParameter, MissingTable
 from perfnb.kpi.catalogue import BASE
 from perfnb.period import Period, duration
 
-_OUTSIDE = 0.1  # share of a period's days that may lie before or after the data: quiet days at their edge
 _TYPES = {
     "date": "DATE",
     "channel": "VARCHAR",
@@ -70,8 +70,9 @@ def base(figures, *, period, compare="previous", by=("channel", "campaign")):
     revenue, cost (amounts; null where the source has no figure, which is not
     0), days (with rows), since and last_day of the period, currency.
     """
-    figures.require("date", *by)
-    after, before = _periods(figures, period, compare)
+    # A segment that our table could have but has not is one segment, "(unknown)".
+    figures.require("date", *(name for name in by if name not in columns.of("campaigns")))
+    after, before = (figures.whole(one, figures.span()) for one in _periods(figures, period, compare))
     currencies = _currencies(figures)
     day = '"date"'
     inside = {"after": after, "before": before}
@@ -79,16 +80,17 @@ def base(figures, *, period, compare="previous", by=("channel", "campaign")):
         f"SELECT {literal(name)} AS which, DATE '{span.since}' AS low, DATE '{span.until}' AS high"
         for name, span in inside.items()
     )
-    keys = [f"COALESCE(CAST({identifier(name)} AS VARCHAR), '(unknown)')" for name in by]
+    keys = [label(figures.column(name)) for name in by]
     visits, clicks = figures.column("visits", "BIGINT"), figures.column("clicks", "BIGINT")
     parts = {name: figures.column(name, "DOUBLE") for name in BASE}
-    parts["ad_visits"] = f"CASE WHEN {clicks} IS NOT NULL THEN {visits} END"
-    parts["other_visits"] = f"CASE WHEN {clicks} IS NULL THEN {visits} END"
+    # Exports of organic channels say 0 clicks or none at all: either way their visits are no clicks that arrived.
+    parts["ad_visits"] = f"CASE WHEN {clicks} > 0 THEN {visits} END"
+    parts["other_visits"] = f"CASE WHEN {clicks} > 0 THEN NULL ELSE {visits} END"
     sums = ", ".join(f"CAST(SUM({sql}) AS DOUBLE) AS {name}" for name, sql in parts.items())
     named = "".join(f", {key} AS {identifier(name)}" for key, name in zip(keys, by, strict=True))
     table = figures.fetch(
-        f"SELECT spans.which AS period{named}, {sums}, COUNT(DISTINCT {day}) AS days, MIN({day}) AS first_day, "
-        f"MAX({day}) AS final_day FROM {{table}} AS source JOIN ({spans}) AS spans "
+        f"SELECT spans.which AS period{named}, {sums}, COUNT(DISTINCT {day}) AS days "
+        f"FROM {{table}} AS source JOIN ({spans}) AS spans "
         f"ON {day} >= spans.low AND {day} < spans.high GROUP BY {', '.join(['spans.which', *keys])}"
     )
     table["since"] = table["period"].map({name: pd.Timestamp(span.since) for name, span in inside.items()})
@@ -98,11 +100,8 @@ def base(figures, *, period, compare="previous", by=("channel", "campaign")):
         missing = next(name for name in inside if name not in set(table["period"]))
         raise BadParameter(
             f"{figures.name} ({figures.origin}): no day in {inside[missing]} (the period {missing}). "
-            f"The data hold {_span(figures)}: choose period and compare inside it"
+            f"The data hold {figures.span()}: choose period and compare inside it"
         )
-    for name, span in inside.items():
-        _refuse_cut(figures, table[table["period"] == name], span, name)
-    table = table.drop(columns=["first_day", "final_day"])
     return table.sort_values(["period", *by], ignore_index=True)
 
 
@@ -114,20 +113,13 @@ def span(base, which="after"):
 
 def _periods(figures, period, compare):
     if not isinstance(period, Period):
-        seen = _span(figures)
+        seen = figures.span()
         period = Period.parse(period, end=seen.until)
     if compare == "previous":
         return period, period.previous()
     if compare == "year_before":
         return period, period.year_before()
     return period, compare if isinstance(compare, Period) else Period.parse(compare)
-
-
-def _span(figures):
-    seen = figures.fetch('SELECT MIN("date") AS low, MAX("date") AS high FROM {table} AS source').iloc[0]
-    if pd.isna(seen["low"]):
-        raise BadParameter(f"{figures.name} ({figures.origin}): no rows, so no period")
-    return Period(pd.Timestamp(seen["low"]).date(), pd.Timestamp(seen["high"]).date() + timedelta(days=1))
 
 
 def _currencies(figures, amount=None):
@@ -142,18 +134,3 @@ def _currencies(figures, amount=None):
             "sums over two currencies mean nothing. Convert them, or keep one"
         )
     return list(found)
-
-
-def _refuse_cut(figures, rows, span, name):
-    """BadParameter where the data begin or end inside the period: part of it would be compared with a whole."""
-    first, final = (pd.Timestamp(day).date() for day in (rows["first_day"].min(), rows["final_day"].max()))
-    allowed = span.days * _OUTSIDE
-    if (first - span.since).days + (span.last_day - final).days <= allowed:
-        return
-    seen = _span(figures)
-    outside = max((seen.since - span.since).days, 0) + max((span.until - seen.until).days, 0)
-    if outside > allowed:
-        raise BadParameter(
-            f"{figures.name} ({figures.origin}): {outside} of {span.days} days of {span} (the period {name}) lie "
-            f"outside the data, which hold {seen}. Choose period and compare inside it"
-        )

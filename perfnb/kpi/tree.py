@@ -87,7 +87,14 @@ class Tree:
         """
         present = _present(base)
         can = {one: set(kpi(one).columns) <= present for one in {name for name, _, _ in self.walk()}}
-        kept = [formula for formula in self.formulas if can[formula[0]] and all(can[child] for child in formula[2])]
+        kept = []
+        for name, operator, children in self.formulas:
+            # Of a sum, a part without figures is left out: a shop may have visits from advertising only. But a
+            # sum of one part that goes no deeper says nothing.
+            found = tuple(child for child in children if can[child]) if operator == "+" else children
+            says = len(found) > 1 or any(self.children(child) for child in found)
+            if can[name] and says and all(can[child] for child in found):
+                kept.append((name, operator, found))
         if not kept:
             names = ", ".join(dict.fromkeys(name for name, _, _ in self.walk()))
             raise BadParameter(

@@ -84,7 +84,7 @@ def transitions(transitions, *, top=10, language="en", ax=None):
 
 def ends(ends, *, top=12, language="en", ax=None):
     """How many journeys end at each touchpoint without a conversion, of those that pass it."""
-    ends = ends[ends["visits"] > 0].head(top)
+    ends = ends[ends["passed"] > 0].head(top)
     if ends.empty:
         return style.empty(ax, language)
     ax = style.axes(ax, 0.36 * len(ends) + 1.1)

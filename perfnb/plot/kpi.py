@@ -27,14 +27,17 @@ def kpi_tree(nodes, *, language="en", ax=None):
     return ax
 
 
-def movers(movers, *, top=10, language="en", ax=None):
-    """The largest contributions by segment: what raised the root in blue, what lowered it in orange."""
+def movers(movers, *, direction="higher", top=10, language="en", ax=None):
+    """The largest contributions by segment: what helped the root in blue, what hurt it in orange.
+
+    `direction` is the root's: whether "higher" or "lower" is better.
+    """
     shown = movers[movers["contribution"] != 0].head(top)
     if shown.empty:
         return style.empty(ax, language)
     ax = style.axes(ax, 0.4 * len(shown) + 1.0)
     keys = [name for name in shown.columns[1:] if name not in _FACTS]
-    colors = [style.BLUE if value > 0 else style.ORANGE for value in shown["contribution"]]
+    colors = [_verdict(value, direction)[0] for value in shown["contribution"]]
     ax.barh(range(len(shown)), shown["contribution"], height=0.62, color=colors)
     ax.axvline(0, color=style.INK, linewidth=0.8)
     reach = shown["contribution"].abs().max()
@@ -95,7 +98,7 @@ def _card(ax, x, y, node, root, language):
     if node.growth == node.growth:
         growth = locale.signed(locale.share(node.growth, language), node.growth)
         ax.text(right, y + 0.44, growth, va="center", ha="right", fontsize=8.5)
-    color, arrow = _verdict(node.contribution)
+    color, arrow = _verdict(node.contribution, root.direction)
     said = locale.signed(
         _amount(node.contribution, root.currency if root.unit == "money" else None, language), node.contribution
     )
@@ -130,10 +133,11 @@ def _connect(ax, node, nodes, places):
         )
 
 
-def _verdict(contribution):
-    if contribution > 0:
-        return style.BLUE, "▲"
-    return (style.ORANGE, "▼") if contribution < 0 else (style.MUTED, "•")
+def _verdict(contribution, direction):
+    """Blue where the root went where it should, orange where it did not; the arrow says up or down."""
+    arrow = "▲" if contribution > 0 else "▼" if contribution < 0 else "•"
+    good = contribution * {"higher": 1, "lower": -1}.get(direction, 0)
+    return (style.BLUE if good > 0 else style.ORANGE if good < 0 else style.MUTED), arrow
 
 
 def _value(node, root, language, which="after"):
