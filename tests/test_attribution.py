@@ -423,7 +423,7 @@ def test_a_period_counts_its_conversions_with_the_touches_before_it_and_its_cost
     campaigns = book(campaigns=days).campaigns
     compared = attribution.compare([attribution.rules(touchpoints, **options)], campaigns=campaigns, period=february)
     assert set(compared["cost"]) == {28.0} and set(compared["roas"]) == {20 / 28}
-    with pytest.raises(BadParameter, match="17 of the 31 days of 2025-01-01..2025-01-31 lie outside|14 of the 31 days"):
+    with pytest.raises(BadParameter, match="14 of the 31 days"):
         attribution.compare([markov], campaigns=campaigns, period=Period.parse("2025-01"))
 
 
