@@ -535,6 +535,7 @@ def test_spark_does_not_swallow_broken_files(content, tmp_path, spark):
 @pytest.mark.parametrize(
     "content",
     [b"user_id,event\n1,2\n", gzip.compress(b""), gzip.compress(b"user_id,event\n"), gzip.compress(b"a,b\n" * 99)[:-9]],
+    ids=["not gzip", "empty", "header only", "cut off"],
 )
 def test_broken_gzip(content, tmp_path):
     with pytest.raises(UnreadableData, match=r"touchpoints\.csv\.gz"):
