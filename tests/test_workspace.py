@@ -630,7 +630,7 @@ def test_require_says_how_to_map(tmp_path):
         table.require("user_id", "timestamp", "event")
     assert str(caught.value) == (
         "touchpoints (touchpoints.csv): missing column user_id, event; found uid, timestamp. "
-        'Map it: columns={"user_id": "…", "event": "…"}'
+        'Map it: columns={"user_id": "…", "event": "…"} (in a command: -p columns user_id=…)'
     )
 
 
