@@ -123,3 +123,16 @@ def test_pages_are_small_and_hold_a_picture_per_chart(german):
         charts = sum("pnb.plot." in source(cell) for cell in cells(out / row["notebook"], "code"))
         assert page.count("data:image/png") == charts >= 2
         assert len(page) < 1_000_000
+
+
+def test_they_do_not_need_ipywidgets(tmp_path):
+    """A plain installation has none; DuckDB in Jupyter wants them for its progress bars."""
+    path = tmp_path / "notebooks" / "plain.ipynb"
+    path.parent.mkdir()
+    notebook = json.loads((ROOT / "notebooks" / "funnel_dropoff.ipynb").read_text(encoding="utf-8"))
+    notebook["cells"] = notebook["cells"][:6]
+    setup = next(cell for cell in notebook["cells"] if cell["id"] == "setup")
+    setup["source"] = "import sys\n\nsys.modules['ipywidgets'] = None\n" + source(setup)
+    path.write_text(json.dumps(notebook), encoding="utf-8")
+    manifest = report.run(data=ROOT / "data_samples", out=tmp_path / "out", notebooks=[str(path)])
+    assert manifest["notebooks"][0]["error"] is None

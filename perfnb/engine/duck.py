@@ -1,5 +1,6 @@
 """DuckDB, embedded: the default engine."""
 
+import contextlib
 import itertools
 import re
 from pathlib import Path
@@ -20,8 +21,10 @@ class DuckDB:
         self.connection = duckdb.connect()
         # Offsets in texts ("…+02:00") count only in casts to TIMESTAMPTZ, read in the session's zone.
         self.connection.execute("SET TimeZone = 'UTC'")
-        # Long statements would otherwise put a widget between a cell and its result.
-        self.connection.execute("SET enable_progress_bar = false")
+        # Long statements would otherwise put a widget between a cell and its result. In Jupyter without ipywidgets
+        # there is none, and DuckDB refuses the setting.
+        with contextlib.suppress(duckdb.InvalidInputException):
+            self.connection.execute("SET enable_progress_bar = false")
         # Row order never carries meaning here, and keeping it costs memory.
         self.connection.execute("SET preserve_insertion_order = false")
         self._names = (f"perfnb_{n}" for n in itertools.count())
