@@ -174,7 +174,7 @@ def test_a_shift_between_segments_is_named_only_where_it_is_one():
         {"visits": (100, 100), "orders": (10, 2)}, {"visits": (50, 150), "orders": (5, 3)}, SALES.split("; ")[1], "ab"
     )
     assert (
-        "Behind the change of “Conversion rate” stands a shift between segments (-4), not their own rates (+0)"
+        "Behind the change of “Conversion rate” stands a shift between segments (-4) more than their own rates (+0)"
         in shift.replace("(0)", "(+0)")
     )
     own = said(
