@@ -23,7 +23,3 @@ class TooMuchLost(PerfnbError):
 
 class BadParameter(PerfnbError):
     """A parameter is unknown, or its value does not fit."""
-
-
-class NotebookFailed(PerfnbError):
-    """A notebook stopped before its end."""

@@ -39,8 +39,8 @@ def steps(touchpoints, steps, *, within, entry="best", by=None, period=None):
     (persons), from_units (persons at the step before), rate (0-1, of the step
     before) with low and high (Wilson, 95 %), overall (0-1, of step 1) with
     overall_low and overall_high, dropped (persons lost on the way here),
-    out_of_order (persons who did the step, but in no attempt: outside the
-    window, the period or the order), immature (those of the dropped whose
+    out_of_order (persons who did the step between the period's first day and
+    its last plus `within`, but in no attempt: out of order or too late), immature (those of the dropped whose
     window was still open when the data end), definition.
     """
     _require_group(touchpoints, by)
@@ -93,12 +93,13 @@ def levels(touchpoints, steps, *, within, entry="best", period=None):
     )
 
 
-def mature(touchpoints, *, within, period=None):
+def mature(touchpoints, *, within, steps=(), period=None):
     """The Period of entries whose whole window lies inside the data: from the first day to `within` before the end.
 
-    Without a window (None) it is all days of the data. `period` narrows it. Rates over later entries are too
-    low: their windows are cut off.
+    Without a window (None), or of one step, it is all days of the data. `period`
+    narrows it. Rates over later entries are too low: their windows are cut off.
     """
+    within = None if len(steps) == 1 else within
     within_us = _micros(within)
     at = touchpoints.require("timestamp").micros()
     seen = touchpoints.fetch(f"SELECT MIN({at}) AS low, MAX({at}) AS high FROM {{table}} AS t").iloc[0]
@@ -175,7 +176,12 @@ def _units(touchpoints, steps, within_us, entry, period, by):
     # s_k only grows with time, so the earliest row that gets as deep has the smallest start.
     entered = " ".join(f"WHEN MAX(s_{k}) IS NOT NULL THEN MIN(s_{k})" for k in range(count, 0, -1))
     latest = " ".join(f"WHEN MAX(s_{k}) IS NOT NULL THEN MAX(s_{k})" for k in range(count, 0, -1))
-    did = ", ".join(f"MAX(m_{k}) AS did_{k}" for k, _ in _numbered(steps))
+    # Who did a step at quite another time did not do it out of order.
+    nearby = ""
+    if period is not None:
+        since, until = period.micros()
+        nearby = f" AND t >= {since}" + (f" AND t < {until + within_us}" if within_us is not None else "")
+    did = ", ".join(f"MAX(CASE WHEN m_{k} = 1{nearby} THEN 1 ELSE 0 END) AS did_{k}" for k, _ in _numbered(steps))
     ctes.append(
         f"units AS (SELECT u, CASE {level} ELSE 0 END AS level, CASE {entered} ELSE MIN(t) END AS entered, "
         f"CASE {latest} END AS latest, {did} FROM hop_{count} GROUP BY u)"

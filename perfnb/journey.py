@@ -140,7 +140,7 @@ def paths(touchpoints, *, conversion="order", events=None, touchpoint="channel",
     table.insert(3, "cumulative_share", table["share"].cumsum())
     table["rate"] = table["converted"] / table["journeys"]
     table["low"], table["high"] = intervals.wilson(table["converted"], table["journeys"])
-    table["currency"] = currency(touchpoints)
+    table["currency"] = touchpoints.currency()
     order = ["path", "journeys", "share", "cumulative_share", "converted", "rate", "low", "high"]
     return table[[*order, "conversions", "value", "currency"]]
 
@@ -207,21 +207,6 @@ def satisfaction(surveys, *, scale="satisfaction"):
     found["answers"] = found["answers"].astype(int)
     found = found.sort_values(["mean", "touchpoint"], ignore_index=True)
     return found[["touchpoint", "scale", "answers", "n", "mean", "low", "high", "small_n"]]
-
-
-def currency(touchpoints):
-    """The one currency of the table's values, or None where there is none; two are refused."""
-    if not (touchpoints.has("currency") and touchpoints.has("value")):
-        return None
-    found = touchpoints.fetch(
-        "SELECT DISTINCT currency FROM {table} AS source WHERE value IS NOT NULL AND currency IS NOT NULL"
-    )["currency"]
-    if len(found) > 1:
-        raise BadParameter(
-            f"{touchpoints.name} ({touchpoints.origin}): amounts in {', '.join(sorted(found))}; "
-            "sums over two currencies mean nothing. Convert them, or keep one"
-        )
-    return found.iloc[0] if len(found) else None
 
 
 def journeys_sql(touchpoints, *, conversion, events=None, touchpoint="channel", lookback=None, period=None, keep=()):

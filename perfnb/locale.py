@@ -4,6 +4,7 @@ import functools
 import math
 import re
 import tomllib
+from datetime import date
 from importlib import resources
 
 from babel.dates import format_date
@@ -82,6 +83,12 @@ def signed(formatted, value):
 
 def definition(said, language="en"):
     """A definition line ("closed, ordered, best entry, 7 days inclusive") with its terms in the language."""
+
+    def days(found):
+        first, last = (day(date.fromisoformat(found[end]), language) for end in (1, 2))
+        return text("show.days", language, first=first, last=last)
+
+    said = re.sub(r"(\d{4}-\d\d-\d\d)\.\.(\d{4}-\d\d-\d\d)", days, said)
     terms = _words(language).get("definition", {})
     for term, translated in terms.items():
         said = re.sub(rf"\b{term}\b", translated, said)

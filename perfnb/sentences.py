@@ -70,7 +70,6 @@ def journey(paths, ends, *, conversion="order", language="en"):
             language,
             **facts,
             conversions=locale.number(conversions, language),
-            converted=locale.number(converted, language),
             rate=locale.share(converted / journeys, language),
             path=" > ".join(locale.word(part, language) for part in first["path"].split(" > ")),
             share=locale.share(first["share"], language),

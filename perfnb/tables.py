@@ -65,6 +65,7 @@ def show(table, *, language="en", columns=None, top=None):
     Returns a Shown, which notebooks display; it holds text only.
     """
     _require(table, columns or ())
+    rows = len(table)
     if top is not None:
         table = table.head(top)
     if table.empty:
@@ -84,12 +85,15 @@ def show(table, *, language="en", columns=None, top=None):
     caption = (
         f"{locale.text('show.definition', language)}: {locale.definition(definition, language)}" if definition else ""
     )
+    if len(table) < rows:
+        cut = {"top": locale.number(len(table), language), "rows": locale.number(rows, language)}
+        caption = "; ".join([*([caption] if caption else []), locale.text("show.cut", language, **cut)])
     numbers = tuple(_unit(name, table, 0) not in _TEXTS for name in names)
     return Shown(tuple(zip(*cells, strict=True)), tuple(_label(name, language) for name in names), numbers, caption)
 
 
-def across(table, *, rows, columns, values, language="en"):
-    """Print one column of a long result table across: a row per `rows`, a column per `columns`.
+def across(table, *, rows, columns, values, top=None, language="en"):
+    """Print one column of a long result table across: a row per `rows` (the `top` first), a column per `columns`.
 
     Returns a Shown; where a pair has no row stands a dash.
     """
@@ -106,12 +110,18 @@ def across(table, *, rows, columns, values, language="en"):
     currency = currencies[0] if len(currencies) else None
     unit = _unit(values, table, 0)
     wide = table.pivot(index=rows, columns=columns, values=values)[list(dict.fromkeys(table[columns]))]
+    wide = wide.reindex(list(dict.fromkeys(table[rows])))
+    caption = _label(values, language)
+    if top is not None and top < len(wide):
+        cut = {"top": locale.number(top, language), "rows": locale.number(len(wide), language)}
+        caption += f"; {locale.text('show.cut', language, **cut)}"
+        wide = wide.head(top)
     cells = tuple(
         (str(locale.word(name, language)), *(_cell(value, unit, currency, language) for value in row))
         for name, row in zip(wide.index, wide.to_numpy(), strict=True)
     )
     labels = (_label(rows, language), *(locale.word(name, language) for name in wide))
-    return Shown(cells, labels, (False, *([True] * len(wide.columns))), _label(values, language))
+    return Shown(cells, labels, (False, *([True] * len(wide.columns))), caption)
 
 
 def _require(table, names):
@@ -135,7 +145,7 @@ def _unit(name, table, row):
     if unit == "by_kpi" or (name == "value" and "kpi" in table):
         return _kpi_unit(table["kpi"].iloc[row])
     if unit == "root":
-        return _kpi_unit(table["kpi"].iloc[0]) if "path" in table else "money"
+        return "change_" + (_kpi_unit(table["kpi"].iloc[0]) if "path" in table else "money")
     if unit == "like":
         return _neighbour(name, table)
     return unit
@@ -158,6 +168,8 @@ def _neighbour(name, table):
 def _cell(value, unit, currency, language):
     if value is None or value is pd.NA or value is pd.NaT or value != value:
         return "" if unit in _TEXTS else locale.MISSING
+    if unit.startswith("change_"):
+        return locale.signed(_cell(value, unit.removeprefix("change_"), currency, language), value)
     if unit in ("count", "persons"):
         return locale.number(float(value), language)
     if unit == "share":

@@ -97,7 +97,15 @@ AD_CASES = [
     ("clicks_over_impressions", [*GOOD_ADS, ("2025-01-03", "Search", "x", 1, 2, 0, 0, 1.0, "EUR")], 1, "error"),
     ("negative_cost", [*GOOD_ADS, ("2025-01-03", "Search", "x", 1, 1, 0, 0, -1.0, "EUR")], 1, "info"),
     ("clicks_without_cost", [*GOOD_ADS, ("2025-01-03", "Search", "x", 9, 1, 0, 0, 0.0, "EUR")], 1, "warn"),
-    ("missing_days", [*GOOD_ADS, ("2025-01-06", "Search", "x", 9, 1, 0, 0, 1.0, "EUR")], 2, "error"),
+    (
+        "missing_days",  # three weeks of weekdays but for one Wednesday: weekends are no gap
+        [
+            (f"2025-01-{day:02}", "Search", "x", 9, 1, 0, 0, 1.0, "EUR")
+            for day in (6, 7, 8, 9, 10, 13, 14, 16, 17, 20, 21)
+        ],
+        1,
+        "error",
+    ),
     ("currencies_mixed", [*GOOD_ADS, ("2025-01-03", "Search", "x", 9, 1, 0, 0, 1.0, "USD")], 6, "warn"),
 ]
 

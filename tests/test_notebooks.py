@@ -76,7 +76,7 @@ def german(tmp_path_factory):
     texts = {
         "language": "de",
         "within": "3 days",
-        "period": "2025-07",
+        "period": "2025-08",
         "lookback": "7 days",
         "top": "5",
         "scale": "nps",

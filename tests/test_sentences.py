@@ -38,7 +38,7 @@ def test_a_funnel_names_its_largest_loss():
     rows += [(f"u{k}", 1, "cart", "c") for k in range(7)] + [(f"u{k}", 2, "order", "c") for k in range(2)]
     assert both(sentences.funnel, steps_of(rows, ["visit", "cart", "order"])) == (
         "Of 10 persons who started, 2 (20.0 %) reached “Order”. The largest loss is before “Order”: 5 persons, "
-        "71.4 % of those who came that far."
+        "71.4 % of those who reached the step before."
     )
 
 
@@ -63,7 +63,7 @@ def journey_of(rows, **options):
 def test_a_journey_names_its_most_frequent_path_and_end():
     rows = [(f"u{k}", 0, "visit", "Search", None) for k in range(3)] + [("u0", 1, "order", "x", 5)]
     assert both(sentences.journey, *journey_of(rows)) == (
-        "1 conversions; 1 of 3 journeys converted (33.3 %). The most frequent path is “Search” (100.0 % of journeys). "
+        "33.3 % of 3 journeys converted (1 conversions). The most frequent path is “Search” (100.0 % of journeys). "
         "Journeys without a conversion end most often at “Search” (100.0 %)."
     )
 
@@ -75,7 +75,7 @@ def test_a_journey_names_its_most_frequent_path_and_end():
         ([("u", None, "visit", "A", None)], "0 journeys and no conversion “Order”"),
         (
             [("u", 0, "order", "A", 1)],
-            "1 conversions; 1 of 1 journeys converted (100.0 %). The most frequent path is “(no touch)”",
+            "100.0 % of 1 journeys converted (1 conversions). The most frequent path is “(no touch)”",
         ),
         ([("u", 0, "visit", "A", None), ("u", 1, "order", "A", 1)], "“A” (100.0 % of journeys)."),
     ],

@@ -35,7 +35,7 @@ def markov(touchpoints, *, conversion="order", events=None, touchpoint="channel"
     table.insert(0, "model", "markov")
     table = table.round(9)
     table["share"] = table["credit"] / table["credit"].sum()
-    table["currency"] = journey.currency(touchpoints)
+    table["currency"] = touchpoints.currency()
     table = table.sort_values(["credit", "channel"], ascending=[False, True], ignore_index=True)
     return table[["model", "channel", "credit", "share", "value", "currency", "removal_effect"]]
 

@@ -12,22 +12,23 @@ def compare(credits, *, campaigns=None, truth=None, period=None):
 
     `credits` is a list of results of `rules` and `markov`. `campaigns` is the
     Table with the cost by channel, `period` (a Period) the days of the conversions
-    in `credits`: only their cost is counted, and they must be there. `truth` is
-    the Table of a simulated shop: it becomes the model "truth" (incremental
-    orders of all its days, which need not add up to all orders).
+    in `credits`: only their cost is counted, and none of them may be missing.
+    `truth` is the Table of a simulated shop: it becomes the model "truth"
+    (incremental orders, which need not add up to all), where its days are the
+    period's.
 
     Returns one row per model and channel: model, channel, credit (conversions),
     share (0-1 of the model's credit), value, cost, roas (value / cost),
     cost_per_order (cost / credit), low and high (of the credit, where known),
     currency. Every channel with credit or cost stands under every model, so cost
-    adds up too; ratios without a base are null.
+    adds up too; ratios without a base are null. No rows where no model has any.
     """
     table = pd.concat([part[["model", "channel", "credit", "value", "currency"]] for part in credits])
     currencies = set(table["currency"].dropna())
     table["low"] = table["high"] = np.nan
     cost = _cost(campaigns, period, currencies)
     if truth is not None and not truth.absent:
-        table = pd.concat([table, _truth(truth, currencies)])
+        table = pd.concat([table, _truth(truth, period, currencies)])
     if len(currencies) > 1:
         raise BadParameter(f"amounts in {', '.join(sorted(currencies))}: sums over two currencies mean nothing")
     models = list(dict.fromkeys(table["model"]))
@@ -85,7 +86,7 @@ def _cost(campaigns, period, currencies):
     campaigns.require("channel")
     if period is not None:
         campaigns = campaigns.between(campaigns.whole(period))
-    currencies |= _currencies(campaigns, "cost")
+    currencies |= {campaigns.currency("cost")} - {None}
     channel = label("channel")
     found = campaigns.fetch(
         f"SELECT {channel} AS channel, CAST(SUM(cost) AS DOUBLE) AS cost FROM {{table}} AS source GROUP BY {channel}"
@@ -93,23 +94,19 @@ def _cost(campaigns, period, currencies):
     return found.set_index("channel")["cost"].dropna()
 
 
-def _truth(truth, currencies):
+def _truth(truth, period, currencies):
     truth.require("channel", "incremental_orders")
+    days = ""
+    if period is not None and truth.has("since") and truth.has("last_day"):
+        days = f" AND since = DATE '{period.since}' AND last_day = DATE '{period.last_day}'"
     low, high = (truth.column(name, "DOUBLE") for name in ("low", "high"))
     revenue = truth.column("incremental_revenue", "DOUBLE")
-    currencies |= _currencies(truth, "incremental_revenue")
+    currencies |= {truth.currency("incremental_revenue")} - {None}
     return truth.fetch(
         f"SELECT 'truth' AS model, {label('channel')} AS channel, incremental_orders AS credit, "
         f"CAST({revenue} AS DOUBLE) AS value, {low} AS low, {high} AS high FROM {{table}} AS source "
-        "WHERE incremental_orders IS NOT NULL"
+        f"WHERE incremental_orders IS NOT NULL{days}"
     )
-
-
-def _currencies(table, amount):
-    if not (table.has("currency") and table.has(amount)):
-        return set()
-    found = table.fetch(f"SELECT DISTINCT currency FROM {{table}} AS source WHERE {amount} IS NOT NULL")
-    return set(found["currency"].dropna())
 
 
 def _ratio(part, whole):

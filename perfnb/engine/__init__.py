@@ -21,7 +21,7 @@ OWN_WORDS = ("(start)", "(end)", "(conversion)", "(no touch)", "(other)", "(unkn
 
 __all__ = ["Table", "connect", "identifier", "label", "literal", "sql_of"]
 
-_OUTSIDE = 0.1  # share of a period's days that may lie outside the data
+_OUTSIDE = 0.1  # share of a period's days that may lie before or after a log of events
 # Quoted values and names first: an event may be called "{table}".
 _PLACE = re.compile(r"""'[^']*'|"[^"]*"|\{table\}""")
 
@@ -126,6 +126,21 @@ class Table:
         """SQL for the column's moment as whole microseconds since 1970 (UTC)."""
         return self.engine.micros(identifier(name))
 
+    def currency(self, amount="value"):
+        """The one currency of a column of amounts; None where none is said. BadParameter where there are several."""
+        if not (self.has("currency") and self.has(amount)):
+            return None
+        found = self.fetch(
+            "SELECT DISTINCT currency FROM {table} AS t "
+            f"WHERE {identifier(amount)} IS NOT NULL AND currency IS NOT NULL"
+        )["currency"]
+        if len(found) > 1:
+            raise BadParameter(
+                f"{self.name} ({self.origin}): amounts in {', '.join(sorted(found))}; "
+                "sums over two currencies mean nothing. Convert them, or keep one"
+            )
+        return found.iloc[0] if len(found) else None
+
     def span(self, name=None):
         """The days of the rows as a Period, from the first to the last by `timestamp` or `date` (UTC)."""
         moment = identifier(name or self._moment())
@@ -140,19 +155,20 @@ class Table:
     def period(self, text):
         """The Period that a text means for this table: "2025-08", "last 28 days" …, or all its days for "all".
 
-        BadParameter where more than a tenth of its days lie outside the data.
+        BadParameter where more than a tenth of its days lie before or after the
+        data: fewer may be quiet days at the edge of a log.
         """
         days = self.span()
-        return days if text == "all" else self.whole(Period.parse(text, end=days.until), days)
+        return days if text == "all" else self.whole(Period.parse(text, end=days.until), outside=_OUTSIDE)
 
-    def whole(self, period, days=None):
-        """`period`, if the table's days cover it but for a tenth (quiet days at the edge); BadParameter otherwise."""
-        days = days or self.span()
-        outside = max((days.since - period.since).days, 0) + max((period.until - days.until).days, 0)
-        if outside > period.days * _OUTSIDE:
+    def whole(self, period, *, outside=0.0, called="the period"):
+        """`period`, if the table's days cover it but for a share `outside`; BadParameter otherwise."""
+        days = self.span()
+        missing = max((days.since - period.since).days, 0) + max((period.until - days.until).days, 0)
+        if missing > period.days * outside:
             raise BadParameter(
-                f"{self.name} ({self.origin}): {min(outside, period.days)} of the {period.days} days of {period} lie "
-                f"outside the data, which hold {days}. Choose a period inside them"
+                f"{self.name} ({self.origin}): {min(missing, period.days)} of the {period.days} days of {called} "
+                f"({period}) lie outside the data, which hold {days}. Choose days inside them"
             )
         return period
 

@@ -2,7 +2,7 @@
 
 from perfnb.kpi.catalogue import CATALOGUE, Kpi, value
 from perfnb.kpi.explain import explain, kinds, movers
-from perfnb.kpi.figures import base, figures, span
+from perfnb.kpi.figures import base, figures, source, span
 from perfnb.kpi.tree import DEFAULT, Tree
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "figures",
     "kinds",
     "movers",
+    "source",
     "span",
     "value",
 ]

@@ -40,7 +40,7 @@ def figures(campaigns, *, touchpoints=None, conversion="order", session_gap="30 
         )
     touchpoints.require("user_id", "timestamp", "event")
     gap = round(duration(session_gap).total_seconds() * 1_000_000)
-    _currencies(touchpoints, "value")
+    touchpoints.currency()
     channel, campaign, currency = (touchpoints.column(name) for name in ("channel", "campaign", "currency"))
     value = touchpoints.column("value", "DECIMAL(18, 6)")
     sql = f"""WITH events AS (SELECT user_id AS u, {touchpoints.micros()} AS t, CAST("timestamp" AS DATE) AS "date",
@@ -63,17 +63,21 @@ def base(figures, *, period, compare="previous", by=("channel", "campaign")):
     `period` is a Period or a text ("2025-08", "last 28 days": of the data).
     `compare` is "previous" (as many days just before), "year_before" (364 days
     before, the same weekdays), a Period or a text. Periods may overlap: each is
-    counted whole. One with more than a tenth of its days outside the data is refused.
+    counted whole. One that begins before or ends after the data is refused: a part
+    must not be compared with a whole.
 
     Returns one row per period and segment: period ("before", "after"), (by),
     impressions, clicks, ad_visits, other_visits, visits, orders (counts),
     revenue, cost (amounts; null where the source has no figure, which is not
-    0), days (with rows), since and last_day of the period, currency.
+    0), days (with rows), since and last_day of the period, covered (days of the period
+    that have rows in any segment), currency.
     """
     # A segment that our table could have but has not is one segment, "(unknown)".
     figures.require("date", *(name for name in by if name not in columns.of("campaigns")))
-    after, before = (figures.whole(one, figures.span()) for one in _periods(figures, period, compare))
-    currencies = _currencies(figures)
+    after, before = _periods(figures, period, compare)
+    figures.whole(after)
+    figures.whole(before, called=f"the period before, from compare={str(compare)!r},")
+    currency = figures.currency("revenue") or figures.currency("cost")
     day = '"date"'
     inside = {"after": after, "before": before}
     spans = " UNION ALL ".join(
@@ -93,9 +97,14 @@ def base(figures, *, period, compare="previous", by=("channel", "campaign")):
         f"FROM {{table}} AS source JOIN ({spans}) AS spans "
         f"ON {day} >= spans.low AND {day} < spans.high GROUP BY {', '.join(['spans.which', *keys])}"
     )
+    covered = figures.fetch(
+        f"SELECT spans.which AS period, COUNT(DISTINCT {day}) AS covered FROM {{table}} AS source "
+        f"JOIN ({spans}) AS spans ON {day} >= spans.low AND {day} < spans.high GROUP BY spans.which"
+    )
+    table["covered"] = table["period"].map(covered.set_index("period")["covered"])
     table["since"] = table["period"].map({name: pd.Timestamp(span.since) for name, span in inside.items()})
     table["last_day"] = table["period"].map({name: pd.Timestamp(span.last_day) for name, span in inside.items()})
-    table["currency"] = next(iter(currencies), None)
+    table["currency"] = currency
     if not set(inside) <= set(table["period"]):
         missing = next(name for name in inside if name not in set(table["period"]))
         raise BadParameter(
@@ -103,6 +112,11 @@ def base(figures, *, period, compare="previous", by=("channel", "campaign")):
             f"The data hold {figures.span()}: choose period and compare inside it"
         )
     return table.sort_values(["period", *by], ignore_index=True)
+
+
+def source(campaigns):
+    """The name of the table that `figures` come from: "campaigns", or "touchpoints" where that is absent."""
+    return "touchpoints" if campaigns.absent else "campaigns"
 
 
 def span(base, which="after"):
@@ -120,17 +134,3 @@ def _periods(figures, period, compare):
     if compare == "year_before":
         return period, period.year_before()
     return period, compare if isinstance(compare, Period) else Period.parse(compare)
-
-
-def _currencies(figures, amount=None):
-    if not figures.has("currency"):
-        return []
-    amounts = f" AND {identifier(amount)} IS NOT NULL" if figures.has(amount) else ""
-    found = figures.fetch(f"SELECT DISTINCT currency FROM {{table}} AS source WHERE currency IS NOT NULL{amounts}")
-    found = found["currency"]
-    if len(found) > 1:
-        raise BadParameter(
-            f"{figures.name} ({figures.origin}): amounts in {', '.join(sorted(found))}; "
-            "sums over two currencies mean nothing. Convert them, or keep one"
-        )
-    return list(found)

@@ -41,7 +41,7 @@ def funnel_by(steps, by, *, language="en", ax=None):
     style.numbers(ax.xaxis, language, share=True)
     style.grid(ax)
     ax.set_xlabel(f"{locale.text('plot.share', language)} {locale.text('plot.rate_before', language)}", fontsize=9)
-    style.legend(ax, loc="upper center", bbox_to_anchor=(0.5, 1.18), ncols=len(groups))
+    style.legend(ax, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(3, len(groups)))
     style.caption(ax, _small_print(left_out, len(groups), language))
     return ax
 
@@ -76,9 +76,10 @@ def over_time(weeks, *, by=None, step=None, language="en", ax=None):
     style.grid(ax, "y")
     ax.set_xlabel(locale.text("plot.week", language), fontsize=9)
     name = style.plain(weeks["name"].iloc[0], language)
-    ax.set_title(f"{name}: {locale.text('plot.rate_before', language)}", loc="left", fontsize=10)
+    share = f"{locale.text('plot.share', language)} {locale.text('plot.rate_before', language)}"
+    ax.set_ylabel(f"{name}: {share}", fontsize=9)
     if by:
-        style.legend(ax, loc="upper center", bbox_to_anchor=(0.62, 1.16), ncols=len(groups))
+        style.legend(ax, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(3, len(groups)))
     small = _small_print(left_out, len(groups), language)
     if (weeks["immature"] > 0).any():
         small += f"; ○ {locale.text('plot.immature', language)}"

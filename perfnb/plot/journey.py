@@ -8,7 +8,8 @@ from perfnb import locale
 from perfnb.journey import STAGES
 from perfnb.plot import style
 
-_BLUES = LinearSegmentedColormap.from_list("perfnb", ["#FFFFFF", style.BLUE])
+# Light enough for dark figures on every tone.
+_BLUES = LinearSegmentedColormap.from_list("perfnb", ["#FFFFFF", "#7DBCE3"])
 
 
 def stages(stages, *, language="en", ax=None):
@@ -31,7 +32,17 @@ def contacts(contacts, *, top=12, language="en", ax=None):
     wide = wide.loc[wide.max(axis=1).sort_values(ascending=False, kind="stable").index[:top]]
     labels = wide.map(lambda share: "" if np.isnan(share) else locale.share(share, language, 0))
     ax = style.axes(ax, 0.34 * len(wide) + 1.1)
-    sns.heatmap(wide, annot=labels, fmt="", cmap=_BLUES, vmin=0, cbar=False, linewidths=1, ax=ax, annot_kws={"size": 9})
+    sns.heatmap(
+        wide,
+        annot=labels,
+        fmt="",
+        cmap=_BLUES,
+        vmin=0,
+        cbar=False,
+        linewidths=1,
+        ax=ax,
+        annot_kws={"size": 9, "color": style.INK},
+    )
     ax.set_xticklabels([style.plain(stage, language) for stage in wide], rotation=0)
     ax.set_yticklabels([style.plain(name, language) for name in wide.index], rotation=0)
     ax.xaxis.tick_top()
@@ -73,7 +84,17 @@ def transitions(transitions, *, top=10, language="en", ax=None):
     wide = wide.loc[rows, columns]
     labels = wide.map(lambda share: locale.share(share, language, 0) if share >= 0.005 else "")
     ax = style.axes(ax, 0.4 * len(wide) + 1.6)
-    sns.heatmap(wide, annot=labels, fmt="", cmap=_BLUES, vmin=0, cbar=False, linewidths=1, ax=ax, annot_kws={"size": 8})
+    sns.heatmap(
+        wide,
+        annot=labels,
+        fmt="",
+        cmap=_BLUES,
+        vmin=0,
+        cbar=False,
+        linewidths=1,
+        ax=ax,
+        annot_kws={"size": 8, "color": style.INK},
+    )
     ax.set_xticklabels([style.plain(name, language, 18) for name in wide], rotation=35, ha="right")
     ax.set_yticklabels([style.plain(name, language, 22) for name in wide.index], rotation=0)
     ax.set_xlabel(locale.text("plot.to", language), fontsize=9)

@@ -92,12 +92,17 @@ def execute(notebook, *, name, parameters, words):
 
 def sentence(name, message, number, words):
     """A failure in one readable sentence: the message of our own errors, else "KeyError in cell 7: 'x'"."""
-    message = " ".join(plain(message).split())
+    message = _one_line(plain(message))
     message = message if len(message) <= LONGEST else message[: LONGEST - 1] + "…"
     own = getattr(errors, name, None)
     if message and isinstance(own, type) and issubclass(own, errors.PerfnbError):
         return message
     return f"{name} {words['in_cell']} {number}" + (f": {message}" if message else "")
+
+
+def _one_line(text):
+    """The text in one line; spaces that must not break stay."""
+    return re.sub(r"[ \t\r\n]+", " ", text).strip()
 
 
 def plain(text):
@@ -114,7 +119,7 @@ def headline(node):
             for output in results:
                 text = output.get("data", {}).get("text/plain")
                 if text:
-                    return " ".join(plain(_unquoted("".join(text))).split())
+                    return _one_line(plain(_unquoted("".join(text))))
     return None
 
 
@@ -199,7 +204,7 @@ def _mark(node, index, stopped, words):
 
     name, message = type(stopped).__name__, str(stopped)
     if index is None:
-        return f"{words['no_kernel']}: {' '.join(plain(message).split())}"
+        return f"{words['no_kernel']}: {_one_line(plain(message))}"
     text = sentence(name, message, _number(node, index), words)
     if name == "DeadKernelError":
         text = words["kernel_died"].format(cell=_number(node, index))

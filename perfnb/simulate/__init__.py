@@ -61,7 +61,7 @@ class Shop:
     truth        one row per channel but Direct, which cannot be switched off.
                  `channel`, `incremental_orders` (with all channels less without this
                  one; these do not add up to the joint effect), `low` and `high` (95 %),
-                 `incremental_revenue`, `currency`.
+                 `incremental_revenue`, `currency`, `since` and `last_day` of the days played.
 
     `without_advertising` is the number of orders that would have come with every
     campaign switched off.
@@ -119,7 +119,7 @@ def shop(
         orders=orders,
         surveys=surveys,
         targets=tables.targets(rules, users, start),
-        truth=tables.truth(ledger),
+        truth=tables.truth(ledger, start, days),
         without_advertising=ledger.without_advertising,
     )
 

@@ -53,7 +53,7 @@ Impressions, reach, clicks and cost are absent in Organic Search and Direct: nob
 shop), `target` (revenue and cost in EUR).
 
 **truth.csv** ({truth:,} rows): one row per channel. `channel`, `incremental_orders`, `low`, `high` (95 %),
-`incremental_revenue`, `currency`. No real shop has this table.
+`incremental_revenue`, `currency`, `since` and `last_day` (the days that it is true of). No real shop has this table.
 
 ## What is true, and what the last click says
 

@@ -158,8 +158,8 @@ def _round(amount):
     return round(amount / step) * step
 
 
-def truth(ledger: Ledger) -> pd.DataFrame:
-    """The table truth: one row per channel but Direct, which cannot be switched off."""
+def truth(ledger: Ledger, start: date, days: int) -> pd.DataFrame:
+    """The table truth: one row per channel but Direct, which cannot be switched off, and the days it is true of."""
     channels = list(ledger.orders)
     orders = np.array([ledger.orders[c] for c in channels], dtype=np.int64)
     spread = 1.96 * np.sqrt([ledger.differing[c] for c in channels])
@@ -171,5 +171,7 @@ def truth(ledger: Ledger) -> pd.DataFrame:
             "high": np.round(orders + spread, 2),
             "incremental_revenue": euros(np.array([ledger.cents[c] for c in channels], dtype=float)),
             "currency": words([CURRENCY], np.zeros(len(channels), int)),
+            "since": pd.Timestamp(start).as_unit("us"),
+            "last_day": pd.Timestamp(start + timedelta(days=days - 1)).as_unit("us"),
         }
     )
