@@ -32,17 +32,7 @@ def contacts(contacts, *, top=12, language="en", ax=None):
     wide = wide.loc[wide.max(axis=1).sort_values(ascending=False, kind="stable").index[:top]]
     labels = wide.map(lambda share: "" if np.isnan(share) else locale.share(share, language, 0))
     ax = style.axes(ax, 0.34 * len(wide) + 1.1)
-    sns.heatmap(
-        wide,
-        annot=labels,
-        fmt="",
-        cmap=_BLUES,
-        vmin=0,
-        cbar=False,
-        linewidths=1,
-        ax=ax,
-        annot_kws={"size": 9, "color": style.INK},
-    )
+    _heat(ax, wide, labels, 9)
     ax.set_xticklabels([style.plain(stage, language) for stage in wide], rotation=0)
     ax.set_yticklabels([style.plain(name, language) for name in wide.index], rotation=0)
     ax.xaxis.tick_top()
@@ -57,17 +47,12 @@ def paths(paths, *, language="en", ax=None):
     if paths.empty:
         return style.empty(ax, language)
     ax = style.axes(ax, 0.36 * len(paths) + 1.1)
-    journeys = paths["journeys"].to_numpy(float)
-    ax.barh(range(len(paths)), journeys, height=0.62, color=style.BLUE)
     converted = locale.text("plot.converted", language)
-    for place, row in enumerate(paths.itertuples()):
-        interval = f"{locale.share(row.low, language)} – {locale.share(row.high, language)}"
-        said = f"{locale.number(row.journeys, language)}   {converted}: {locale.share(row.rate, language)} ({interval})"
-        ax.text(journeys[place] + journeys.max() * 0.015, place, said, va="center", fontsize=8.5)
-    style.rows(ax, [style.plain(path, language, 44) for path in paths["path"]])
-    ax.set_xlim(0, journeys.max() * 1.75)
-    ax.set_xticks([])
-    ax.spines["bottom"].set_visible(False)
+    said = [
+        f"{locale.number(row.journeys, language)}   {converted}: {_rate(row, language)}" for row in paths.itertuples()
+    ]
+    names = [style.plain(path, language, 44) for path in paths["path"]]
+    _bars(ax, paths["journeys"], said, names, color=style.BLUE, room=1.75)
     ax.set_title(locale.text("plot.journeys", language), loc="left", fontsize=10)
     return ax
 
@@ -84,17 +69,7 @@ def transitions(transitions, *, top=10, language="en", ax=None):
     wide = wide.loc[rows, columns]
     labels = wide.map(lambda share: locale.share(share, language, 0) if share >= 0.005 else "")
     ax = style.axes(ax, 0.4 * len(wide) + 1.6)
-    sns.heatmap(
-        wide,
-        annot=labels,
-        fmt="",
-        cmap=_BLUES,
-        vmin=0,
-        cbar=False,
-        linewidths=1,
-        ax=ax,
-        annot_kws={"size": 8, "color": style.INK},
-    )
+    _heat(ax, wide, labels, 8)
     ax.set_xticklabels([style.plain(name, language, 18) for name in wide], rotation=35, ha="right")
     ax.set_yticklabels([style.plain(name, language, 22) for name in wide.index], rotation=0)
     ax.set_xlabel(locale.text("plot.to", language), fontsize=9)
@@ -109,16 +84,9 @@ def ends(ends, *, top=12, language="en", ax=None):
     if ends.empty:
         return style.empty(ax, language)
     ax = style.axes(ax, 0.36 * len(ends) + 1.1)
-    ax.barh(range(len(ends)), ends["ended"], height=0.62, color=style.GREY)
-    longest = max(ends["ended"].max(), 1)
-    for place, row in enumerate(ends.itertuples()):
-        interval = f"{locale.share(row.low, language)} – {locale.share(row.high, language)}"
-        said = f"{locale.number(row.ended, language)}   {locale.share(row.rate, language)} ({interval})"
-        ax.text(row.ended + longest * 0.015, place, said, va="center", fontsize=8.5)
-    style.rows(ax, [style.plain(name, language) for name in ends["touchpoint"]])
-    ax.set_xlim(0, longest * 1.5)
-    ax.set_xticks([])
-    ax.spines["bottom"].set_visible(False)
+    said = [f"{locale.number(row.ended, language)}   {_rate(row, language)}" for row in ends.itertuples()]
+    names = [style.plain(name, language) for name in ends["touchpoint"]]
+    _bars(ax, ends["ended"], said, names, color=style.GREY, room=1.5)
     ax.set_title(locale.text("plot.ended", language), loc="left", fontsize=10)
     return ax
 
@@ -143,3 +111,25 @@ def satisfaction(satisfaction, *, language="en", ax=None):
     ax.set_xlabel(f"{locale.text('plot.score', language)}: {locale.word(shown['scale'].iloc[0], language)}", fontsize=9)
     style.caption(ax, locale.text("plot.interval", language))
     return ax
+
+
+def _heat(ax, wide, labels, size):
+    options = {"cmap": _BLUES, "vmin": 0, "cbar": False, "linewidths": 1}
+    sns.heatmap(wide, annot=labels, fmt="", ax=ax, annot_kws={"size": size, "color": style.INK}, **options)
+
+
+def _rate(row, language):
+    low, high = locale.share(row.low, language), locale.share(row.high, language)
+    return f"{locale.share(row.rate, language)} ({low} – {high})"
+
+
+def _bars(ax, lengths, said, names, *, color, room):
+    """A bar per row with what is said of it at its end; `room` is the width in longest bars."""
+    longest = max(lengths.max(), 1)
+    ax.barh(range(len(lengths)), lengths, height=0.62, color=color)
+    for place, (length, text) in enumerate(zip(lengths, said, strict=True)):
+        ax.text(length + longest * 0.015, place, text, va="center", fontsize=8.5)
+    style.rows(ax, names)
+    ax.set_xlim(0, longest * room)
+    ax.set_xticks([])
+    ax.spines["bottom"].set_visible(False)
