@@ -6,6 +6,7 @@ import difflib
 import functools
 import gzip
 import re
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -282,10 +283,22 @@ def _read(path, backend):
         raise UnreadableData(f"{path}: the file is empty; expected a header and rows. Export it again")
     if not name.endswith((".csv", ".csv.gz")):
         raise UnreadableData(f"{path}: expected .csv, .csv.gz or .parquet")
+    if name.endswith(".gz"):
+        _refuse_cut_off(path)
     header, delimiter = _header(path)
     with _reading(str(path), _CSV_WAY_OUT, backend):
         sql = backend.csv(str(path), header, delimiter)
     return Source(path.name, sql, dict.fromkeys(header, "VARCHAR"), text=True)
+
+
+def _refuse_cut_off(path):
+    """Read a gzip file to its end: DuckDB 1.4 takes what there is of a broken download for the whole."""
+    try:
+        with gzip.open(path) as file:
+            while file.read(1 << 20):
+                pass
+    except (OSError, EOFError, zlib.error) as error:
+        raise UnreadableData(f"{path}: broken gzip ({error}). Export or download it again") from None
 
 
 _CSV_WAY_OUT = "Export it again as CSV UTF-8, with as many cells in every row as in the first"
