@@ -2,6 +2,8 @@
 
 import re
 import string
+import subprocess
+import sys
 import tomllib
 from datetime import date, datetime, timedelta
 from importlib import resources
@@ -297,3 +299,15 @@ def test_across_keeps_order_and_marks_gaps():
     wide = tables.across(long, rows="channel", columns="model", values="credit", language="de")
     assert wide.labels == ("Kanal", "Linear", "Erster Kontakt")
     assert wide.cells == (("a", "1,0", "3,0"), ("b", "2,0", "–"))
+
+
+def test_spark_without_java_says_what_it_needs(tmp_path):
+    pytest.importorskip("pyspark")
+    code = (
+        "from perfnb import engine\n"
+        "try:\n    engine.connect('spark://local[1]')\n"
+        "except Exception as error:\n    print(repr(error))"
+    )
+    bare = {"PATH": str(tmp_path), "HOME": str(tmp_path)}
+    run = subprocess.run([sys.executable, "-c", code], env=bare, capture_output=True, text=True, cwd=tmp_path)
+    assert run.stdout.startswith("PerfnbError") and "Java 17" in run.stdout

@@ -61,7 +61,15 @@ def connect(url="duckdb"):
             raise PerfnbError(
                 f'{url} needs {" and ".join(missing)}, which is not installed. Install it: pip install "perfnb[spark]"'
             )
-        return _spark(url)
+        from pyspark.errors import PySparkException
+
+        try:
+            return _spark(url)
+        except PySparkException as error:
+            raise PerfnbError(
+                f"{url}: Spark does not start ({str(error).splitlines()[0]}). On this machine it needs Java 17 or newer, "
+                "on the PATH or in JAVA_HOME; elsewhere, an address that answers"
+            ) from None
     raise PerfnbError(
         f'engine {url!r} is not known; expected "duckdb", "spark://local[2]", "spark://host:port" '
         'or "sc://host:port" (Spark Connect)'
