@@ -67,8 +67,8 @@ def connect(url="duckdb"):
             return _spark(url)
         except PySparkException as error:
             raise PerfnbError(
-                f"{url}: Spark does not start ({str(error).splitlines()[0]}). On this machine it needs Java 17 or newer, "
-                "on the PATH or in JAVA_HOME; elsewhere, an address that answers"
+                f"{url}: Spark does not start ({str(error).splitlines()[0]}). On this machine it needs Java 17 or "
+                "newer, on the PATH or in JAVA_HOME; elsewhere, an address that answers"
             ) from None
     raise PerfnbError(
         f'engine {url!r} is not known; expected "duckdb", "spark://local[2]", "spark://host:port" '
