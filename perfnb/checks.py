@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from perfnb import columns as vocabulary
+from perfnb import locale
 from perfnb.engine import identifier, literal
 from perfnb.errors import BadParameter, TooMuchLost
 from perfnb.locale import number, text, word
@@ -41,6 +42,7 @@ class Check:
     threshold: float = 0.0
     above: str = "error"
     some: str = "error"
+    also: tuple = ()  # of another table, which `{touchpoints}` in the statement stands for: its columns
 
     def severity(self, n, share):
         if not n:
@@ -162,6 +164,7 @@ def _checks(conversion, max_lost):
             0.0,
             "warn",
             "warn",
+            also=("channel",),
         ),
         Check(
             "S1",
@@ -191,22 +194,15 @@ def run(workspace, *, tables=("touchpoints", "campaigns"), conversion="order", m
         if check.table not in tables:
             continue
         table = getattr(workspace, check.table)
-        missing = [name for name in check.columns if not table.has(name)]
-        if table.absent or missing:
-            reason = text("checks.absent", language, table=check.table)
-            if missing:
-                reason = text("checks.skipped", language, columns=", ".join(missing))
+        other = workspace.touchpoints if check.also and workspace.has("touchpoints") else None
+        reason = _lacking(table, check.table, check.columns, language)
+        if check.also:
+            reason = reason or _lacking(other, "touchpoints", check.also, language)
+        if reason:
             findings.append(_finding(check, "skipped", None, None, reason, ""))
             continue
         sql = check.sql or _duplicates(check, table)
-        if "{touchpoints}" in sql:
-            other = workspace.touchpoints if workspace.has("touchpoints") else None
-            if other is None or not other.has("channel"):
-                lacking = ("checks.absent", {"table": "touchpoints"}), ("checks.skipped", {"columns": "channel"})
-                key, facts = lacking[other is not None]
-                reason = text(key, language, **facts)
-                findings.append(_finding(check, "skipped", None, None, reason, ""))
-                continue
+        if other is not None:
             sql = sql.replace("{touchpoints}", f"({other.sql})")
         counted = table.fetch(sql).iloc[0]
         n, whole = (0 if pd.isna(value) else int(value) for value in counted)
@@ -214,7 +210,7 @@ def run(workspace, *, tables=("touchpoints", "campaigns"), conversion="order", m
         facts = {
             "n": number(n, language),
             "of": number(whole, language),
-            "share": number(100 * share, language, 1) + " %",
+            "share": locale.share(share, language),
             "table": check.table,
             "conversion": conversion,
         }
@@ -286,11 +282,10 @@ def contents(workspace, tables, *, language="en"):
     rows = []
     for name in tables:
         table = getattr(workspace, name)
-        moment = next((column for column in ("timestamp", "date") if table.has(column)), None)
         if table.absent:
             rows.append({"table": name, "status": "absent", "note": text(f"absent.{name}", language)})
             continue
-        day = f"CAST({identifier(moment)} AS DATE)" if moment else "CAST(NULL AS DATE)"
+        day = f"CAST({identifier(table.moment)} AS DATE)" if table.moment else "CAST(NULL AS DATE)"
         seen = table.fetch(f"SELECT COUNT(*) AS n, MIN({day}) AS low, MAX({day}) AS high FROM {{table}} AS t").iloc[0]
         rows.append({"table": name, "status": "present", "rows": int(seen["n"]), "first": seen["low"]})
         rows[-1] |= {"last": seen["high"], "note": ""}
@@ -306,12 +301,8 @@ def totals(table, *, conversion="order", period=None):
     Touchpoints: events, persons, conversions, value (of the conversions).
     Campaigns: impressions, clicks, visits, orders, revenue, cost. `period` (a Period) bounds them.
     """
-    moment = "timestamp" if table.has("timestamp") else "date"
-    bounds = "1 = 1"
-    if period is not None:
-        day = f"CAST({identifier(moment)} AS DATE)"
-        bounds = f"{day} >= DATE '{period.since}' AND {day} < DATE '{period.until}'"
-    if moment == "timestamp":
+    table = table if period is None else table.between(period)
+    if table.moment == "timestamp":
         converted = f"event = {literal(conversion)}"
         sums = (
             "COUNT(*) AS events, COUNT(DISTINCT user_id) AS persons, "
@@ -321,7 +312,7 @@ def totals(table, *, conversion="order", period=None):
     else:
         names = ("impressions", "clicks", "visits", "orders", "revenue", "cost")
         sums = ", ".join(f"CAST(SUM({table.column(name, 'DOUBLE')}) AS DOUBLE) AS {name}" for name in names)
-    found = table.fetch(f"SELECT {sums} FROM {{table}} AS t WHERE {bounds}").iloc[0]
+    found = table.fetch(f"SELECT {sums} FROM {{table}} AS t").iloc[0]
     return {name: 0.0 if pd.isna(number) else float(number) for name, number in found.items()}
 
 
@@ -355,6 +346,14 @@ def prove(expected, **results):
         )
     table.loc[table["difference"].abs() < 1e-6, "difference"] = 0.0
     return table
+
+
+def _lacking(table, name, columns, language):
+    """Why a check cannot run on a table: it is absent (None, too), or has not all columns. None where it can."""
+    missing = [column for column in columns if table is not None and not table.has(column)]
+    if missing:
+        return text("checks.skipped", language, columns=", ".join(missing))
+    return text("checks.absent", language, table=name) if table is None or table.absent else None
 
 
 def _finding(check, severity, n, whole, message, way_out):

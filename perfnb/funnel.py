@@ -40,12 +40,13 @@ def steps(touchpoints, steps, *, within, entry="best", by=None, period=None):
     before) with low and high (Wilson, 95 %), overall (0-1, of step 1) with
     overall_low and overall_high, dropped (persons lost on the way here),
     out_of_order (persons who did the step between the period's first day and
-    its last plus `within`, but in no attempt: out of order or too late), immature (those of the dropped whose
-    window was still open when the data end), definition.
+    its last plus `within`, but in no attempt: out of order or too late),
+    immature (those of the dropped whose window was still open when the data
+    end), definition.
     """
     _require_group(touchpoints, by)
-    query, within_us = _programme(touchpoints, steps, within, entry, period)
-    counts = touchpoints.fetch(_counted(query(by), steps, within_us))
+    ctes, within_us = _programme(touchpoints, steps, within, entry, period, by)
+    counts = touchpoints.fetch(_counted(ctes, steps, within_us))
     return _reported(counts, steps, by, _definition(within, entry, period))
 
 
@@ -59,9 +60,9 @@ def over_time(touchpoints, steps, *, within, by=None, period=None):
     in which immature is not 0 are not complete yet.
     """
     _require_group(touchpoints, by)
-    query, within_us = _programme(touchpoints, steps, within, "first", period)
+    ctes, within_us = _programme(touchpoints, steps, within, "first", period, by)
     week = f"CASE WHEN level > 0 THEN FLOOR((entered - {_FIRST_MONDAY}) / {_WEEK}.0) END"
-    counts = touchpoints.fetch(_counted(query(by), steps, within_us, week))
+    counts = touchpoints.fetch(_counted(ctes, steps, within_us, week))
     counts = counts[counts["week"].notna()]
     parts = [
         _reported(rows, steps, by, _definition(within, "first", period)).assign(week=_monday(week))
@@ -79,8 +80,8 @@ def levels(touchpoints, steps, *, within, entry="best", period=None):
     Returns one row per level: level (0: not entered), name (of the step
     reached), units (persons).
     """
-    query, within_us = _programme(touchpoints, steps, within, entry, period)
-    counts = touchpoints.fetch(_counted(query(None), steps, within_us))
+    ctes, within_us = _programme(touchpoints, steps, within, entry, period)
+    counts = touchpoints.fetch(_counted(ctes, steps, within_us))
     reached = [int(counts[f"units_{k}"].sum()) for k in range(1, len(steps) + 1)]
     total = touchpoints.fetch("SELECT COUNT(DISTINCT user_id) AS n FROM {table} AS t")["n"].iloc[0]
     at_least = [int(total), *reached, 0]
@@ -124,8 +125,8 @@ def _require_group(touchpoints, by):
         )
 
 
-def _programme(touchpoints, steps, within, entry, period):
-    """A function of `by` that gives the CTEs up to `units`, and the window in microseconds."""
+def _programme(touchpoints, steps, within, entry, period, by=None):
+    """The CTEs up to `units`, and the window in microseconds."""
     touchpoints.require("user_id", "timestamp", "event")
     if isinstance(steps, str) or len(steps) < 1:
         raise BadParameter(f"steps {steps!r}: expected a list of event names, in order")
@@ -134,7 +135,7 @@ def _programme(touchpoints, steps, within, entry, period):
     if entry not in ("best", "first"):
         raise BadParameter(f"entry {entry!r}: expected 'best' or 'first'")
     within_us = _micros(within)
-    return lambda by: _units(touchpoints, list(steps), within_us, entry, period, by), within_us
+    return _units(touchpoints, list(steps), within_us, entry, period, by), within_us
 
 
 def _units(touchpoints, steps, within_us, entry, period, by):
@@ -147,10 +148,12 @@ def _units(touchpoints, steps, within_us, entry, period, by):
     group = label(identifier(by)) if by else "NULL"
     # At one instant a person enters with the group of the step-1 event, if there is one.
     at_entry = f"COALESCE(MIN(CASE WHEN event = {literal(steps[0])} THEN g END), MIN(g))" if by else "NULL"
-    opens = "m_1 = 1"
+    opens, nearby = "m_1 = 1", ""
     if period is not None:
         since, until = period.micros()
         opens += f" AND t >= {since} AND t < {until}"
+        # Who did a step at quite another time did not do it out of order.
+        nearby = f" AND t >= {since}" + (f" AND t < {until + within_us}" if within_us is not None else "")
     start = f"CASE WHEN {opens} THEN t END"
     if entry == "first":
         start = f"CASE WHEN {opens} AND t = MIN(CASE WHEN m_1 = 1 THEN t END) OVER (PARTITION BY u) THEN t END"
@@ -176,11 +179,6 @@ def _units(touchpoints, steps, within_us, entry, period, by):
     # s_k only grows with time, so the earliest row that gets as deep has the smallest start.
     entered = " ".join(f"WHEN MAX(s_{k}) IS NOT NULL THEN MIN(s_{k})" for k in range(count, 0, -1))
     latest = " ".join(f"WHEN MAX(s_{k}) IS NOT NULL THEN MAX(s_{k})" for k in range(count, 0, -1))
-    # Who did a step at quite another time did not do it out of order.
-    nearby = ""
-    if period is not None:
-        since, until = period.micros()
-        nearby = f" AND t >= {since}" + (f" AND t < {until + within_us}" if within_us is not None else "")
     did = ", ".join(f"MAX(CASE WHEN m_{k} = 1{nearby} THEN 1 ELSE 0 END) AS did_{k}" for k, _ in _numbered(steps))
     ctes.append(
         f"units AS (SELECT u, CASE {level} ELSE 0 END AS level, CASE {entered} ELSE MIN(t) END AS entered, "
@@ -208,7 +206,9 @@ def _counted(ctes, steps, within_us, week="NULL"):
 
 def _reported(counts, steps, by, definition):
     rows = []
-    for _, group in counts.groupby("grp", dropna=False):
+    groups = [group for _, group in counts.groupby("grp", dropna=False)]
+    # Without groups a funnel that nobody entered still has its steps, with nobody at them.
+    for group in groups or ([] if by else [counts]):
         before = None
         for k, name in _numbered(steps):
             units = int(group[f"units_{k}"].sum())
@@ -225,28 +225,7 @@ def _reported(counts, steps, by, definition):
                 }
             )
             before = units
-    columns = [
-        *([by] if by else []),
-        "step",
-        "name",
-        "units",
-        "from_units",
-        "dropped",
-        "out_of_order",
-        "immature",
-    ]
-    if not rows and not by:
-        rows = [
-            {
-                "step": k,
-                "name": name,
-                "units": 0,
-                "from_units": 0 if k > 1 else None,
-                "dropped": 0 if k > 1 else None,
-            }
-            | {"out_of_order": 0, "immature": 0}
-            for k, name in _numbered(steps)
-        ]
+    columns = [*([by] if by else []), "step", "name", "units", "from_units", "dropped", "out_of_order", "immature"]
     table = pd.DataFrame(rows, columns=columns)
     entered = table["units"].where(table["step"] == 1).ffill().to_numpy(float)
     before = table["from_units"].to_numpy(float)

@@ -140,7 +140,7 @@ def paths(touchpoints, *, conversion="order", events=None, touchpoint="channel",
     table.insert(3, "cumulative_share", table["share"].cumsum())
     table["rate"] = table["converted"] / table["journeys"]
     table["low"], table["high"] = intervals.wilson(table["converted"], table["journeys"])
-    table["currency"] = touchpoints.currency()
+    table["currency"] = touchpoints.currency("value")
     order = ["path", "journeys", "share", "cumulative_share", "converted", "rate", "low", "high"]
     return table[[*order, "conversions", "value", "currency"]]
 
@@ -154,7 +154,7 @@ def transitions(touchpoints, *, conversion="order", events=None, touchpoint="cha
     """
     ctes = journeys_sql(touchpoints, conversion=conversion, events=events, touchpoint=touchpoint, lookback=lookback)
     found = touchpoints.fetch(
-        f'{ctes},\n{_STEPS}\nSELECT "from", "to", SUM(journeys) AS transitions FROM steps GROUP BY "from", "to"'
+        f'{ctes},\n{STEPS_SQL}\nSELECT "from", "to", SUM(journeys) AS transitions FROM steps GROUP BY "from", "to"'
     )
     found["transitions"] = found["transitions"].astype(int)
     found["share_out"] = found["transitions"] / found.groupby("from")["transitions"].transform("sum")
@@ -270,7 +270,7 @@ untouched AS (SELECT c.n, c.value FROM converted AS c
 
 
 # One row per kind of transition: journeys takes each journey once, weight each conversion (or null journey).
-_STEPS = """hops AS (SELECT u, ends, label, place, LEAD(label) OVER (PARTITION BY u, ends ORDER BY place) AS after
+STEPS_SQL = """hops AS (SELECT u, ends, label, place, LEAD(label) OVER (PARTITION BY u, ends ORDER BY place) AS after
   FROM merged),
 weighed AS (SELECT hops.*, COALESCE(c.n, 1) AS n, c.value FROM hops
   LEFT JOIN converted AS c ON hops.u = c.u AND hops.ends = c.t),

@@ -12,7 +12,7 @@ from babel.numbers import format_currency, format_decimal
 
 from perfnb.errors import BadParameter
 
-__all__ = ["LANGUAGES", "day", "money", "number", "share", "text", "word"]
+__all__ = ["LANGUAGES", "day", "money", "number", "path", "points", "share", "text", "word"]
 
 LANGUAGES = ("en", "de")
 MISSING = "–"
@@ -37,6 +37,16 @@ def text(key, language="en", **facts):
 def word(value, language="en"):
     """A word of ours (a stage, a model, an event, "(no touch)") in the language; anything else as it is."""
     return _words(language)["values"].get(value, value) if isinstance(value, str) else value
+
+
+def path(value, language="en"):
+    """A path ("a > b > c") with each of its words in the language."""
+    return " > ".join(word(part, language) for part in str(value).split(" > "))
+
+
+def points(value, language="en"):
+    """A difference of two shares in percentage points: 1.20 percentage points or 1,20 Prozentpunkte."""
+    return f"{number(100 * value, language, 2)}\N{NO-BREAK SPACE}{text('headline.points', language)}"
 
 
 def number(value, language="en", decimals=0):

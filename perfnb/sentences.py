@@ -1,10 +1,8 @@
 """Headlines: one or two sentences made from result tables, true whatever the numbers are."""
 
-import html
-
 from perfnb import locale
 from perfnb.kpi.catalogue import CATALOGUE
-from perfnb.tables import kpi_name
+from perfnb.tables import kpi_name, safe
 
 __all__ = ["Sentence", "attribution", "funnel", "journey", "kpi"]
 
@@ -17,7 +15,7 @@ class Sentence(str):
     """A text that notebooks show as a paragraph; what came from data stays text."""
 
     def _repr_html_(self):
-        return f'<p class="perfnb-headline">{html.escape(self).replace("$", "<span>$</span>")}</p>'
+        return f'<p class="perfnb-headline">{safe(self)}</p>'
 
     def __repr__(self):
         return str(self)
@@ -71,7 +69,7 @@ def journey(paths, ends, *, conversion="order", language="en"):
             **facts,
             conversions=locale.number(conversions, language),
             rate=locale.share(converted / journeys, language),
-            path=" > ".join(locale.word(part, language) for part in first["path"].split(" > ")),
+            path=locale.path(first["path"], language),
             share=locale.share(first["share"], language),
             ended=ended,
         )
@@ -162,7 +160,7 @@ def _amount(value, root, language, change=False):
         sums = not CATALOGUE[root["kpi"]].denominator
         return locale.money(value, root["currency"], language, 0 if sums else 2)
     if root["unit"] == "share" and change:
-        return f"{locale.number(100 * value, language, 2)}\N{NO-BREAK SPACE}{locale.text('headline.points', language)}"
+        return locale.points(value, language)
     if root["unit"] == "share":
         return locale.share(value, language)
     return locale.number(value, language, 2 if root["unit"] == "x" else 0)

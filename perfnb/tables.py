@@ -36,17 +36,17 @@ class Shown:
 
     def _repr_html_(self):
         if not self.cells:
-            return f'<p class="perfnb-empty">{_safe(self.caption)}</p>'
+            return f'<p class="perfnb-empty">{safe(self.caption)}</p>'
         kinds = [
             _NUMBER if number else _LONG if max(len(row[place]) for row in self.cells) > _LONGEST else _TEXT
             for place, number in enumerate(self.numbers)
         ]
-        head = "".join(f"<th {kind}>{_safe(label)}</th>" for kind, label in zip(kinds, self.labels, strict=True))
+        head = "".join(f"<th {kind}>{safe(label)}</th>" for kind, label in zip(kinds, self.labels, strict=True))
         rows = "".join(
-            f"<tr>{''.join(f'<td {kind}>{_safe(cell)}</td>' for kind, cell in zip(kinds, row, strict=True))}</tr>\n"
+            f"<tr>{''.join(f'<td {kind}>{safe(cell)}</td>' for kind, cell in zip(kinds, row, strict=True))}</tr>\n"
             for row in self.cells
         )
-        caption = f"<caption>{_safe(self.caption)}</caption>" if self.caption else ""
+        caption = f"<caption>{safe(self.caption)}</caption>" if self.caption else ""
         return f'<table class="perfnb">{caption}<thead><tr>{head}</tr></thead>\n<tbody>{rows}</tbody></table>'
 
     def __repr__(self):
@@ -71,7 +71,7 @@ def show(table, *, language="en", columns=None, top=None):
     if table.empty:
         return Shown((), (), (), locale.text("show.empty", language))
     names = [name for name in (columns or table.columns) if columns or name not in _HIDDEN]
-    names = [name for name in names if columns or not _is_blank(table[name])]
+    names = [name for name in names if columns or table[name].notna().any()]
     currencies = list(table["currency"]) if "currency" in table else [None] * len(table)
     cells = [
         [_cell(value, _unit(name, table, row), currencies[row], language) for row, value in enumerate(table[name])]
@@ -86,8 +86,7 @@ def show(table, *, language="en", columns=None, top=None):
         f"{locale.text('show.definition', language)}: {locale.definition(definition, language)}" if definition else ""
     )
     if len(table) < rows:
-        cut = {"top": locale.number(len(table), language), "rows": locale.number(rows, language)}
-        caption = "; ".join([*([caption] if caption else []), locale.text("show.cut", language, **cut)])
+        caption = "; ".join(filter(None, [caption, _cut(len(table), rows, language)]))
     numbers = tuple(_unit(name, table, 0) not in _TEXTS for name in names)
     return Shown(tuple(zip(*cells, strict=True)), tuple(_label(name, language) for name in names), numbers, caption)
 
@@ -113,8 +112,7 @@ def across(table, *, rows, columns, values, top=None, language="en"):
     wide = wide.reindex(list(dict.fromkeys(table[rows])))
     caption = _label(values, language)
     if top is not None and top < len(wide):
-        cut = {"top": locale.number(top, language), "rows": locale.number(len(wide), language)}
-        caption += f"; {locale.text('show.cut', language, **cut)}"
+        caption += f"; {_cut(top, len(wide), language)}"
         wide = wide.head(top)
     cells = tuple(
         (str(locale.word(name, language)), *(_cell(value, unit, currency, language) for value in row))
@@ -122,6 +120,11 @@ def across(table, *, rows, columns, values, top=None, language="en"):
     )
     labels = (_label(rows, language), *(locale.word(name, language) for name in wide))
     return Shown(cells, labels, (False, *([True] * len(wide.columns))), caption)
+
+
+def _cut(top, rows, language):
+    shown = {"top": locale.number(top, language), "rows": locale.number(rows, language)}
+    return locale.text("show.cut", language, **shown)
 
 
 def _require(table, names):
@@ -175,7 +178,7 @@ def _cell(value, unit, currency, language):
     if unit == "share":
         return locale.share(float(value), language)
     if unit == "points":
-        return f"{locale.number(100 * value, language, 2)}\N{NO-BREAK SPACE}{locale.text('headline.points', language)}"
+        return locale.points(value, language)
     if unit == "signed_share":
         return locale.signed(locale.share(float(value), language), value)
     if unit == "money":
@@ -193,7 +196,7 @@ def _cell(value, unit, currency, language):
     if unit == "kpi":
         return kpi_name(value, language)
     if unit == "path":
-        return " > ".join(locale.word(part, language) for part in str(value).split(" > "))
+        return locale.path(value, language)
     return str(locale.word(value, language))
 
 
@@ -202,10 +205,7 @@ def kpi_name(name, language="en"):
     return getattr(CATALOGUE[name], language) if name in CATALOGUE else locale.word(name, language)
 
 
-def _is_blank(column):
-    return column.isna().all()
-
-
-def _safe(cell):
+def safe(cell):
+    """Text from anywhere as HTML that shows it as text."""
     # A sign alone in its element cannot pair with another: JupyterLab would set the text between as maths.
     return re.sub(r"[$\\]", lambda sign: f"<span>{sign[0]}</span>", html.escape(str(cell)))

@@ -635,6 +635,14 @@ def test_amounts_in_two_currencies_are_refused_and_one_is_kept():
         kpi.base(table, period="2025-08-01..2025-08-01", compare="2025-07-01..2025-07-01")
 
 
+def test_revenue_in_one_currency_and_cost_in_another_are_refused():
+    columns = ("date", "channel", "campaign", "visits", "orders", "revenue", "cost", "currency")
+    rows = [(f"2025-0{month}-01", "c", "c", 1, 1, 1.0, None, "EUR") for month in (7, 8)]
+    table = campaigns([*rows, ("2025-08-01", "ads", "d", 1, 0, None, 5.0, "USD")], columns)
+    with pytest.raises(BadParameter, match="EUR, USD"):
+        kpi.base(table, period="2025-08-01..2025-08-01", compare="2025-07-01..2025-07-01")
+
+
 def test_a_column_that_the_table_has_not_is_named():
     with pytest.raises(MissingColumns, match="device"):
         kpi.base(daily("2025-07-01", "2025-08-31"), period="2025-08", by=["device"])

@@ -11,8 +11,8 @@ def markov(touchpoints, *, conversion="order", events=None, touchpoint="channel"
     """Credit by removal effect in a first-order Markov chain (Anderl, Becker, von Wangenheim, Schumann 2016).
 
     Journeys without a conversion enter the chain as its ends, whole or, with a
-    `period` (which bounds conversions), as far as they lie inside it. Solved by linear
-    algebra, not simulated: the same events always give the same credit.
+    `period` (which bounds conversions), as far as they lie inside it. Solved by
+    linear algebra, not simulated: the same events always give the same credit.
 
     Returns one row per touchpoint: model ("markov"), channel, credit
     (conversions), share (0-1), value, currency, removal_effect (0-1: the share
@@ -23,21 +23,21 @@ def markov(touchpoints, *, conversion="order", events=None, touchpoint="channel"
     ctes = journey.journeys_sql(
         touchpoints, conversion=conversion, events=events, touchpoint=touchpoint, lookback=lookback, period=period
     )
-    none = {"model": [], "channel": [], "credit": [], "share": [], "value": [], "currency": [], "removal_effect": []}
+    columns = ["model", "channel", "credit", "share", "value", "currency", "removal_effect"]
     counts = touchpoints.fetch(
-        f"{ctes},\n{journey._STEPS}\n"
+        f"{ctes},\n{journey.STEPS_SQL}\n"
         'SELECT "from", "to", CAST(SUM(weight) AS DOUBLE) AS weight, CAST(SUM(value) AS DOUBLE) AS value '
         'FROM steps GROUP BY "from", "to"'
     )
     if not counts.loc[counts["to"] == "(conversion)", "weight"].sum():
-        return pd.DataFrame(none)
+        return pd.DataFrame(columns=columns)
     table = removal_effects(counts)
     table.insert(0, "model", "markov")
     table = table.round(9)
     table["share"] = table["credit"] / table["credit"].sum()
-    table["currency"] = touchpoints.currency()
+    table["currency"] = touchpoints.currency("value")
     table = table.sort_values(["credit", "channel"], ascending=[False, True], ignore_index=True)
-    return table[["model", "channel", "credit", "share", "value", "currency", "removal_effect"]]
+    return table[columns]
 
 
 def removal_effects(transitions):

@@ -64,7 +64,7 @@ def rules(
         f"SELECT label AS channel, {sums} FROM decayed GROUP BY label\n"
         f"UNION ALL SELECT {literal(journey.NO_TOUCH)}, {untouched} FROM untouched HAVING COUNT(*) > 0"
     )
-    return _long(found, MODELS, touchpoints.currency())
+    return _long(found, MODELS, touchpoints.currency("value"))
 
 
 def _long(wide, models, currency):

@@ -134,14 +134,13 @@ class Table:
         """SQL for the column's moment as whole microseconds since 1970 (UTC)."""
         return self.engine.micros(identifier(name))
 
-    def currency(self, amount="value"):
-        """The one currency of a column of amounts; None where none is said. BadParameter where there are several."""
-        if not (self.has("currency") and self.has(amount)):
+    def currency(self, *amounts):
+        """The one currency of these columns of amounts; None where none is said, BadParameter where several are."""
+        known = " OR ".join(f"{identifier(amount)} IS NOT NULL" for amount in amounts if self.has(amount))
+        if not (self.has("currency") and known):
             return None
-        found = self.fetch(
-            "SELECT DISTINCT currency FROM {table} AS t "
-            f"WHERE {identifier(amount)} IS NOT NULL AND currency IS NOT NULL"
-        )["currency"]
+        found = self.fetch(f"SELECT DISTINCT currency FROM {{table}} AS t WHERE currency IS NOT NULL AND ({known})")
+        found = found["currency"]
         if len(found) > 1:
             raise BadParameter(
                 f"{self.name} ({self.origin}): amounts in {', '.join(sorted(found))}; "
@@ -149,9 +148,16 @@ class Table:
             )
         return found.iloc[0] if len(found) else None
 
-    def span(self, name=None):
+    @property
+    def moment(self):
+        """The column that says when a row is of: timestamp, date, or None."""
+        return next((name for name in ("timestamp", "date") if self.has(name)), None)
+
+    def span(self):
         """The days of the rows as a Period, from the first to the last by `timestamp` or `date` (UTC)."""
-        moment = identifier(name or self._moment())
+        if self.moment is None:
+            self.require("timestamp")
+        moment = identifier(self.moment)
         seen = self.fetch(
             f"SELECT CAST(MIN({moment}) AS DATE) AS low, CAST(MAX({moment}) AS DATE) AS high FROM {{table}} AS t"
         ).iloc[0]
@@ -182,15 +188,11 @@ class Table:
 
     def between(self, period):
         """The rows of a Period (UTC days); an absent table, and one without a time, stay as they are."""
-        if self.absent or not (self.has("timestamp") or self.has("date")):
+        if self.absent or self.moment is None:
             return self
-        moment = identifier(self._moment())
+        moment = identifier(self.moment)
         bounds = f"{moment} >= TIMESTAMP '{period.since} 00:00:00' AND {moment} < TIMESTAMP '{period.until} 00:00:00'"
         return replace(self, sql=f"SELECT * FROM ({self.sql}) AS t WHERE {bounds}")
-
-    def _moment(self):
-        name = next((name for name in ("timestamp", "date") if self.has(name)), None)
-        return name if name else self.require("timestamp")
 
     def fetch(self, sql):
         """Run a statement that reads `{table}` (this table's rows); a pandas frame of the result."""

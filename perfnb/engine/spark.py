@@ -52,7 +52,7 @@ class Spark:
         return f"TIMESTAMP_MICROS({expression})"
 
     def csv(self, path, columns, delimiter):
-        # Spark replaces byteX
+        # Spark replaces bytes that are no UTF-8 and reads on over an open quote: DuckDB goes first, which refuses both.
         seen = ", ".join(f"COUNT({identifier(name)})" for name in columns)
         duck = connect("duckdb")
         duck.fetch(f"SELECT {seen} FROM ({duck.csv(path, columns, delimiter)}) AS t")

@@ -28,10 +28,10 @@ def explain(base, *, tree=DEFAULT):
     "unallocated". A root that is undefined in a period is refused.
 
     Returns one row per node: path, kpi, depth, op (how its children make it; ""
-    where it is not split, null at the leaves), level, unit, direction, before, after, change, growth (change / before),
-    weight (root units per unit of the node), contribution, share (of the root's
-    change; null when that is nearly 0), numerator and denominator before and
-    after (ratios), method, currency. The children of a node add up to it.
+    where it is not split, null at the leaves), level, unit, direction, before,
+    after, change, growth (change / before), weight (root units per unit of the
+    node), contribution, share (of the root's change; null when that is nearly
+    0), numerator and denominator before and after (ratios), method, currency. The children of a node add up to it.
     """
     sums = _sums(base)
     tree = tree.measurable(base)

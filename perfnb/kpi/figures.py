@@ -40,7 +40,7 @@ def figures(campaigns, *, touchpoints=None, conversion="order", session_gap="30 
         )
     touchpoints.require("user_id", "timestamp", "event")
     gap = round(duration(session_gap).total_seconds() * 1_000_000)
-    touchpoints.currency()
+    touchpoints.currency("value")
     channel, campaign, currency = (touchpoints.column(name) for name in ("channel", "campaign", "currency"))
     value = touchpoints.column("value", "DECIMAL(18, 6)")
     sql = f"""WITH events AS (SELECT user_id AS u, {touchpoints.micros()} AS t, CAST("timestamp" AS DATE) AS "date",
@@ -54,6 +54,8 @@ counted AS (
   UNION ALL SELECT "date", channel, campaign, 0, 1, value, currency FROM events WHERE event = {literal(conversion)})
 SELECT "date", channel, campaign, SUM(visits) AS visits, SUM(orders) AS orders, SUM(revenue) AS revenue,
   MAX(currency) AS currency FROM counted GROUP BY "date", channel, campaign"""
+    # Small, and read several times from here on: counting every event again each time would be slow.
+    sql = touchpoints.engine.keep(sql)
     return Table("campaigns", touchpoints.engine, sql, dict(_TYPES), f"counted from {touchpoints.origin}")
 
 
@@ -69,15 +71,15 @@ def base(figures, *, period, compare="previous", by=("channel", "campaign")):
     Returns one row per period and segment: period ("before", "after"), (by),
     impressions, clicks, ad_visits, other_visits, visits, orders (counts),
     revenue, cost (amounts; null where the source has no figure, which is not
-    0), days (with rows), since and last_day of the period, covered (days of the period
-    that have rows in any segment), currency.
+    0), days (with rows), since and last_day of the period, covered (its days that
+    have rows in any segment), currency.
     """
     # A segment that our table could have but has not is one segment, "(unknown)".
     figures.require("date", *(name for name in by if name not in columns.of("campaigns")))
     after, before = _periods(figures, period, compare)
     figures.whole(after)
     figures.whole(before, called=f"the period before, from compare={str(compare)!r},")
-    currency = figures.currency("revenue") or figures.currency("cost")
+    currency = figures.currency("revenue", "cost")
     day = '"date"'
     inside = {"after": after, "before": before}
     spans = " UNION ALL ".join(

@@ -46,7 +46,7 @@ def empty(ax, language):
 
 def plain(label, language="en", longest=34):
     """A label as text: in the language, not too long, and never as maths (matplotlib reads $…$ so)."""
-    label = " > ".join(locale.word(part, language) for part in str(label).split(" > "))
+    label = locale.path(label, language)
     label = label if len(label) <= longest else label[: longest - 1] + "…"
     return label.replace("$", r"\$")
 
