@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import pandas as pd
 
 from perfnb import columns as vocabulary
-from perfnb import locale
 from perfnb.engine import identifier, literal
 from perfnb.errors import BadParameter, TooMuchLost
 from perfnb.locale import number, text, word
@@ -210,7 +209,7 @@ def run(workspace, *, tables=("touchpoints", "campaigns"), conversion="order", m
         facts = {
             "n": number(n, language),
             "of": number(whole, language),
-            "share": locale.share(share, language),
+            "share": number(100 * share, language, 1) + " %",
             "table": check.table,
             "conversion": conversion,
         }
