@@ -1,21 +1,28 @@
-"""KPIs: the catalogue, the tree from reach to transaction, and who moved it."""
+"""KPIs: the catalogue, the tree from reach to transaction, who moved it, targets, alerts, before and after."""
 
-from perfnb.kpi.catalogue import CATALOGUE, Kpi, value
-from perfnb.kpi.explain import explain, kinds, movers
-from perfnb.kpi.figures import base, figures, source, span
-from perfnb.kpi.tree import DEFAULT, Tree
+from perfnb.kpi.catalogue import CATALOGUE, Kpi
+from perfnb.kpi.explain import decompose, explain, kinds, nodes
+from perfnb.kpi.figures import base, daily, figures, source, span
+from perfnb.kpi.ratio import factors, split, split_within
+from perfnb.kpi.tree import DEFAULT, TREES, Tree, lint
 
 __all__ = [
     "CATALOGUE",
     "DEFAULT",
+    "TREES",
     "Kpi",
     "Tree",
     "base",
+    "daily",
+    "decompose",
     "explain",
+    "factors",
     "figures",
     "kinds",
-    "movers",
+    "lint",
+    "nodes",
     "source",
     "span",
-    "value",
+    "split",
+    "split_within",
 ]

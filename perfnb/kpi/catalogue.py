@@ -1,45 +1,106 @@
-"""The KPIs that a tree may hold: names in two languages, level, unit, direction, formula."""
+"""The catalogue of KPIs: names in two languages, level, unit, direction, formula, and how each may be added up."""
 
+import ast
 import csv
+import difflib
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import resources
 
 import pandas as pd
 
+from perfnb import locale
 from perfnb.errors import BadParameter
-from perfnb.intervals import wilson
 
-# The sums that every KPI here is made of; `ad_visits` are the visits of rows with clicks, `other_visits` the rest.
-BASE = ("impressions", "clicks", "ad_visits", "other_visits", "visits", "orders", "revenue", "cost")
+# The sums that trees are made of; `ad_visits` are the visits of rows with clicks, `other_visits` the rest.
+BASE = ("impressions", "clicks", "ad_visits", "other_visits", "visits", "engaged_visits", "leads", "orders")
+BASE += ("new_customers", "revenue", "contribution", "cost")
+
+# Base columns that hold what no sum over rows may: "once" stands in one row of the asked group (the same person or
+# order may be in the next one), "first" and "last" are balances, of the first or last day.
+NOT_SUMMED = dict.fromkeys(("reach", "recipients", "visitors", "customers", "influenced_revenue"), "once")
+NOT_SUMMED |= dict.fromkeys(("customers_start", "staff_start"), "first")
+NOT_SUMMED |= dict.fromkeys(("equity", "total_capital", "current_assets", "current_liabilities"), "last")
+
+_WORDS = ("level", "indicator", "unit", "direction", "aggregation")
 
 
 @dataclass(frozen=True)
 class Kpi:
-    """One KPI: a sum of a base column, or a ratio of two sums (never a mean of ratios)."""
+    """One KPI. `numerator` and `denominator` are sums of base columns ("contribution - cost", "1000 * cost").
+
+    `aggregation` says what may be done with it: additive, ratio (of sums, never
+    a mean of ratios), distinct (the numerator is the id that is counted), stock,
+    survey, duration, index or derived. `formula` says what these cannot. `level`
+    is reach, interaction, transaction, cx, finance or operations; `tags` are
+    further ones it belongs to, "cost", and "amounts" where a share is one of
+    money or hours, not of things counted.
+    """
 
     id: str
     en: str
     de: str
     level: str
+    tags: str
+    indicator: str
     unit: str
     direction: str
+    aggregation: str
     numerator: str
     denominator: str
-    meaning_en: str
-    meaning_de: str
+    formula: str
+    definition_en: str
+    definition_de: str
+    ambiguity_en: str
+    ambiguity_de: str
+    aliases: str
 
-    @property
+    @cached_property
+    def terms(self):
+        """{base column: factor} of the numerator and of the denominator."""
+        return tuple(_terms(side) for side in (self.numerator, self.denominator))
+
+    @cached_property
     def columns(self):
         """The base columns that it needs."""
-        return tuple(name for name in (self.numerator, self.denominator) if name)
+        return tuple(dict.fromkeys(name for side in self.terms for name in side))
 
-    def of(self, sums):
-        """The value from the summed base columns; None where it is undefined."""
-        top = _known(sums.get(self.numerator))
+    @property
+    def equation(self):
+        """How it is made, as text: "(contribution - cost) / cost"."""
+        if self.formula:
+            return self.formula
+        if self.aggregation == "distinct":
+            return f"count(distinct {self.numerator})"
         if not self.denominator:
-            return top
-        base = _known(sums.get(self.denominator))
-        return top / base if top is not None and base else None
+            return self.numerator
+        sides = zip((self.numerator, self.denominator), self.terms, strict=True)
+        return " / ".join(f"({side})" if len(terms) > 1 else side for side, terms in sides)
+
+    def top(self, sums):
+        """The numerator from the summed base columns (numbers or arrays)."""
+        return sum(factor * sums[name] for name, factor in self.terms[0].items())
+
+    def bottom(self, sums):
+        """The denominator from the summed base columns (numbers or arrays)."""
+        return sum(factor * sums[name] for name, factor in self.terms[1].items())
+
+
+def _terms(text):
+    """{"contribution": 1.0, "cost": -1.0} from "contribution - cost"."""
+    return _linear(ast.parse(text, mode="eval").body) if text else {}
+
+
+def _linear(node):
+    match node:
+        case ast.Name():
+            return {node.id: 1.0}
+        case ast.BinOp(left=ast.Constant(value=factor), op=ast.Mult()):
+            return {name: factor * own for name, own in _linear(node.right).items()}
+        case ast.BinOp(op=ast.Add() | ast.Sub()):
+            sign = 1.0 if isinstance(node.op, ast.Add) else -1.0
+            return _linear(node.left) | {name: sign * own for name, own in _linear(node.right).items()}
+    raise ValueError(f"catalogue.csv: {ast.unparse(node)!r} is no sum of base columns")
 
 
 def _load():
@@ -48,45 +109,40 @@ def _load():
 
 
 CATALOGUE = _load()
+_ALIASES = {alias: one.id for one in CATALOGUE.values() for alias in one.aliases.split()}
 
 
 def kpi(name):
-    """The Kpi `name`; BadParameter with the known ones otherwise."""
-    if name not in CATALOGUE:
-        raise BadParameter(f"KPI {name!r} is not in the catalogue; known: {', '.join(CATALOGUE)}")
-    return CATALOGUE[name]
+    """The Kpi `name` (an id or an alias); BadParameter with the nearest ids otherwise."""
+    found = CATALOGUE.get(_ALIASES.get(name, name))
+    if found is None:
+        near = difflib.get_close_matches(str(name), [*CATALOGUE, *_ALIASES], n=3)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise BadParameter(f"KPI {name!r} is not in the catalogue; {hint}All ids: perfnb.kpi.CATALOGUE")
+    return found
 
 
-def value(base, names, *, by=()):
-    """KPIs of one or more periods as ratios of sums, with numerator and denominator in the row.
+def describe(name, *, language="en"):
+    """What the catalogue says of a KPI, in English or German ("en", "de").
 
-    `base` is the result of `kpi.base`.
-
-    Returns one row per period, group of `by` and KPI: period, (by), kpi, unit,
-    value (null where the denominator is 0 or a column is absent) with low and
-    high (Wilson, 95 %, of shares), numerator, denominator (null for sums),
-    currency.
+    Returns one row per fact: fact (its label), says. Facts that a KPI does not
+    have (ambiguity, aliases) have no row.
     """
-    rows = []
-    keys = ["period", *by]
-    sums = base.groupby(keys, dropna=False, sort=True)[list(BASE)].sum(min_count=1)
-    for key, group in sums.iterrows():
-        key = key if isinstance(key, tuple) else (key,)
-        for name in names:
-            one = kpi(name)
-            rows.append(
-                dict(zip(keys, key, strict=True))
-                | {"kpi": name, "unit": one.unit, "value": one.of(group), "numerator": _known(group[one.numerator])}
-                | {"denominator": _known(group[one.denominator]) if one.denominator else None}
-            )
-    table = pd.DataFrame(rows, columns=[*keys, "kpi", "unit", "value", "numerator", "denominator"])
-    table = table.astype(dict.fromkeys(("value", "numerator", "denominator"), float))
-    shares = table["unit"].eq("share") & (table["numerator"] <= table["denominator"])
-    table["low"], table["high"] = wilson(table["numerator"].where(shares), table["denominator"].where(shares))
-    table["currency"] = base["currency"].iloc[0] if len(base) else None
-    order = [*keys, "kpi", "unit", "value", "low", "high", "numerator", "denominator", "currency"]
-    return table[order]
-
-
-def _known(number):
-    return None if number is None or pd.isna(number) else float(number)
+    one = kpi(name)
+    words = {field: locale.text(f"describe.{field}.{getattr(one, field)}", language) for field in _WORDS}
+    tags = [locale.text(f"describe.tags.{tag}", language) for tag in one.tags.split()]
+    facts = {
+        "name": f"{getattr(one, language)} ({one.id})",
+        "level": ", ".join([words["level"], *tags]),
+        "indicator": words["indicator"],
+        "formula": one.equation,
+        "unit": words["unit"],
+        "direction": words["direction"],
+        "aggregation": words["aggregation"],
+        "columns": ", ".join(one.columns),
+        "definition": getattr(one, f"definition_{language}"),
+        "ambiguity": getattr(one, f"ambiguity_{language}"),
+        "aliases": ", ".join(one.aliases.split()),
+    }
+    rows = [(locale.text(f"describe.facts.{fact}", language), says) for fact, says in facts.items() if says]
+    return pd.DataFrame(rows, columns=["fact", "says"])

@@ -1,301 +1,468 @@
-"""Why a KPI moved: exact contributions through the tree, and by segment.
+"""Why a KPI moved: exact contributions through the tree, and by segment, each with its interval.
 
 Contributions are accounting, not causes. They are in the unit of the root,
 add up at every level, and reverse with time.
 """
 
-import math
-from itertools import combinations
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from perfnb.engine import Table
 from perfnb.errors import BadParameter
-from perfnb.kpi.catalogue import BASE, kpi
-from perfnb.kpi.tree import DEFAULT
+from perfnb.kpi import figures
+from perfnb.kpi.catalogue import CATALOGUE, kpi
+from perfnb.kpi.noise import DRAWS, limits, sums
+from perfnb.kpi.ratio import kitagawa
+from perfnb.kpi.tree import DEFAULT, apply, measured
+from perfnb.kpi.weights import METHODS, weights
 
 _TINY = 1e-9
+_RATIOS = ("numerator_before", "denominator_before", "numerator_after", "denominator_after")
+_ESTIMATE = ("contribution", "low", "high", "within_noise", "share")
+UNALLOCATED = "unallocated"
 
 
-def explain(base, *, tree=DEFAULT):
+def nodes(table, *, tree=DEFAULT, period=None, compare="previous", action="orders", method="auto", draws=DRAWS, seed=0):
     """The tree with before, after and what each node contributed to the root's change.
 
-    Weights inside a node are log-mean (LMDI: Ang 2005) where all its factors are
-    positive in both periods, else Shapley (Das Gupta 1993) for the whole tree;
-    the chain rule carries them to the root. A rate with nothing to divide by in
-    one period takes its value of the other; where something is divided by
-    nothing, the node above it is not split further, and its part stands in a row
-    "unallocated". A root that is undefined in a period is refused.
+    `table` is a Table of campaigns (then `period` is needed), or the result of
+    `kpi.base`. Weights inside a node are log-mean (LMDI: Ang 2005) where all that
+    is multiplied or divided is positive in both periods, else Shapley (Das Gupta
+    1993) for the whole tree; `method` asks for one. The chain rule carries them
+    to the root. A rate with nothing to divide by in one period takes its value of
+    the other. Where something is divided by nothing (orders without clicks), the
+    part above it stands in a row "unallocated"; so does what a formula does not
+    yield. A root that is undefined in a period is refused. Intervals are from
+    days drawn again within their weekdays (`draws` times).
 
     Returns one row per node: path, kpi, depth, op (how its children make it; ""
     where it is not split, null at the leaves), level, unit, direction, before,
     after, change, growth (change / before), weight (root units per unit of the
-    node), contribution, share (of the root's change; null when that is nearly
-    0), numerator and denominator before and after (ratios), method, currency. The children of a node add up to it.
+    node), contribution, low, high (95 %), within_noise (the interval holds 0),
+    share (of the root's change; null when that is nearly 0), numerator and
+    denominator before and after (ratios), method, flag, action, currency. The
+    children of a node add up to it.
     """
-    sums = _sums(base)
-    tree = tree.measurable(base)
-    _refuse_undefined(kpi(tree.root), sums)
-    values, broken = _values(tree, sums)
-    split = _split_formulas(tree, broken)
-    _refuse_inconsistent(split, values)
-    method = "logmean" if _all_positive(split, values) else "shapley"
-    change = values[tree.root][1] - values[tree.root][0]
-    negligible = abs(change) < _TINY * max(abs(values[tree.root][0]), abs(values[tree.root][1]), 1e-300)
+    base = _base(table, period, compare, (), action)
+    grown = _grow(base, tree, method, draws, seed)
     rows = []
-    weights = {tree.root: 1.0}
-    for name, path, depth in tree.walk():
-        if path not in weights:
-            continue
-        one, (before, after), weight = kpi(name), values[name], weights[path]
-        children = tree.children(name)
-        ratio = one.denominator
-        shown = (one.of(sums["before"]), one.of(sums["after"])) if ratio else (before, after)
-        rows.append(
-            {
-                "path": path,
-                "kpi": name,
-                "depth": depth,
-                "op": "" if name in broken else tree.operator(name),
-                "level": one.level,
-                "unit": one.unit,
-                "direction": one.direction,
-                "before": shown[0],
-                "after": shown[1],
-                "change": after - before,
-                "growth": (after - before) / abs(before) if before and None not in shown else np.nan,
-                "weight": weight,
-                "contribution": weight * (after - before),
-                "numerator_before": sums["before"][one.numerator] if ratio else np.nan,
-                "denominator_before": sums["before"][one.denominator] if ratio else np.nan,
-                "numerator_after": sums["after"][one.numerator] if ratio else np.nan,
-                "denominator_after": sums["after"][one.denominator] if ratio else np.nan,
-            }
-        )
-        if name in broken:
-            lost = {"path": f"{path}/unallocated", "kpi": "unallocated", "depth": depth + 1, "level": one.level}
-            lost |= {"unit": one.unit, "direction": "context", "weight": weight}
-            rows.append(lost | {"contribution": weight * (after - before)})
-        elif children:
-            inner = _weights(tree.operator(name), values[name], [values[child] for child in children], method)
-            for child, own in zip(children, inner, strict=True):
-                weights[f"{path}/{child}"] = weight * own
-    table = pd.DataFrame(rows)
-    table["share"] = np.nan if negligible else table["contribution"] / change
-    table["method"] = method
-    table["currency"] = base["currency"].iloc[0]
-    order = ["path", "kpi", "depth", "op", "level", "unit", "direction", "before", "after", "change", "growth"]
+    for spot in grown.spots:
+        before, after = (float(side[0]) for side in spot.value)
+        effect = spot.weight * (spot.value[1] - spot.value[0])
+        low, high = limits(effect, grown.weeks)
+        one = CATALOGUE.get(spot.kpi)
+        row = {"path": spot.path, "kpi": spot.kpi, "depth": spot.depth, "op": spot.op, "before": before, "after": after}
+        row |= {"level": one.level if one else None, "unit": one.unit if one else "x"}
+        row |= {"direction": one.direction if one else "context", "weight": float(spot.weight[0])}
+        row |= {"contribution": float(effect[0]), "low": low, "high": high, "flag": spot.flag}
+        if spot.kpi == UNALLOCATED:
+            row |= {"level": spot.level, "unit": spot.unit, "before": np.nan, "after": np.nan}
+        elif one and one.denominator and measured(spot.kpi, grown.sums):
+            for end, side in enumerate(("before", "after")):
+                top, bottom = (float(made(grown.sums)[end, 0]) for made in (one.top, one.bottom))
+                row |= {f"numerator_{side}": top, f"denominator_{side}": bottom}
+                row |= {side: top / bottom if bottom else np.nan}
+        rows.append(row | {"change": after - before})
+    found = pd.DataFrame(rows)
+    for name in _RATIOS:
+        found[name] = found.get(name, np.nan)
+    known = found["before"].notna() & found["after"].notna() & found["before"].ne(0)
+    found["growth"] = (found["change"] / found["before"].abs()).where(known)
+    found["change"] = found["change"].where(found["kpi"] != UNALLOCATED)
+    found = _stated(found, grown, base)
+    order = [
+        "path",
+        "kpi",
+        "depth",
+        "op",
+        "level",
+        "unit",
+        "direction",
+        "before",
+        "after",
+        "change",
+        "growth",
+        "weight",
+    ]
     ratios = ["numerator_before", "denominator_before", "numerator_after", "denominator_after"]
-    return table[[*order, "weight", "contribution", "share", *ratios, "method", "currency"]]
+    interval = ["contribution", "low", "high", "within_noise", "share"]
+    return found[[*order, *interval, *ratios, "method", "flag", "action", "currency"]]
 
 
-def movers(base, *, by=("channel", "campaign"), tree=DEFAULT):
+def explain(
+    table,
+    *,
+    tree=DEFAULT,
+    period=None,
+    compare="previous",
+    by=("channel", "campaign"),
+    action="orders",
+    method="auto",
+    draws=DRAWS,
+    seed=0,
+):
     """Which segments moved the root, through which KPI, by volume, rate or mix.
 
-    A sum changes by volume. A rate changes because segments changed theirs
-    ("rate") or because the weight moved between segments with different rates
-    ("mix"); the split is Kitagawa's (1955), symmetric in time. A segment that has
-    a numerator but no denominator is "undefined".
+    `table` is a Table of campaigns (then `period` is needed), or the result of
+    `kpi.base` split by (at least) `by`. A sum changes by volume. A rate changes
+    because segments changed theirs ("rate") or because the weight moved between
+    segments with different rates ("mix"); the split is Kitagawa's (1955),
+    symmetric in time, by the rate's own denominator. A segment with a numerator
+    and no denominator is "undefined"; what `kpi.nodes` cannot split is
+    "unallocated" and of no segment.
 
     Returns one row per leaf of the tree, segment and kind: kpi, (by), kind
-    (volume, rate, mix, undefined, unallocated), before, after (of the KPI in
-    the segment), contribution (unit of the root), share (of the root's change),
-    unit, currency. All rows add up to the root's change.
+    (volume, rate, mix, undefined, unallocated), status (both, new, lost,
+    numerator_without_denominator), before, after (of the KPI in the segment),
+    numerator and denominator before and after (ratios), contribution (unit of
+    the root), low, high (95 %), within_noise, share (of the root's change),
+    unit, method, action, currency; the largest first. All rows add up to the
+    root's change.
     """
-    by = list(by)
-    missing = [name for name in by if name not in base]
-    if missing:
-        raise BadParameter(
-            f"by {missing[0]!r}: the sums of `kpi.base` are not split by it; found {', '.join(base.columns)}. "
-            "Give it to `kpi.base` as well"
-        )
-    nodes = explain(base, tree=tree)
-    wide = base.groupby([*by, "period"], dropna=False)[list(BASE)].sum(min_count=1).unstack("period")
-    rows = []
-    for node in nodes.itertuples():
-        if node.kpi == "unallocated":
-            rows.append({"kpi": node.path.split("/")[-2], "kind": "unallocated", "contribution": node.contribution})
-        elif pd.isna(node.op):
-            rows += _split(wide, kpi(node.kpi), node.weight)
-    table = pd.DataFrame(rows, columns=["segment", "kpi", "kind", "before", "after", "contribution"])
-    table["unit"] = [kpi(name).unit for name in table["kpi"]]
-    change = nodes["contribution"].iloc[0]
-    largest = max(abs(nodes["before"].iloc[0]), abs(nodes["after"].iloc[0]), 1e-300)
-    table["share"] = table["contribution"] / change if abs(change) >= _TINY * largest else np.nan
-    table["currency"] = nodes["currency"].iloc[0]
-    for position, name in enumerate(by):
-        table[name] = [key[position] if isinstance(key, tuple) else None for key in table["segment"]]
-    order = ["kpi", *by, "kind", "before", "after", "contribution", "share", "unit", "currency"]
-    table = table.assign(size=table["contribution"].abs()).sort_values(
+    base = _base(table, period, compare, by, action)
+    grown = _grow(base, tree, method, draws, seed, by)
+    parts = [_rows(effect, grown, by) for effect in _effects(grown)]
+    found = pd.concat(parts, ignore_index=True)
+    found["unit"] = found["kpi"].map({name: one.unit for name, one in CATALOGUE.items()})
+    found = _stated(found, grown, base)
+    found = found.assign(size=found["contribution"].abs()).sort_values(
         ["size", "kpi", *by, "kind"], ascending=[False, True, *([True] * len(by)), True], ignore_index=True
     )
-    return table[order]
+    ratios = ["numerator_before", "denominator_before", "numerator_after", "denominator_after"]
+    order = ["kpi", *by, "kind", "status", "before", "after", *ratios]
+    return found[
+        [*order, "contribution", "low", "high", "within_noise", "share", "unit", "method", "action", "currency"]
+    ]
 
 
-def kinds(movers):
-    """The result of `movers` summed over segments: volume, rate and mix of each KPI.
+def kinds(
+    table,
+    *,
+    tree=DEFAULT,
+    period=None,
+    compare="previous",
+    by=("channel", "campaign"),
+    action="orders",
+    method="auto",
+    draws=DRAWS,
+    seed=0,
+):
+    """Rate or mix: the result of `kpi.explain` over all segments, with intervals of the sums.
 
-    Returns one row per KPI and kind: kpi, kind, contribution (unit of the
-    root), share (of the root's change), currency.
+    Returns one row per leaf of the tree and kind: kpi, kind (volume, rate, mix,
+    undefined, unallocated), contribution (unit of the root), low, high (95 %),
+    within_noise, share (of the root's change), reversal (true where every segment's
+    own rate moved one way and the total the other: Simpson's paradox), unit,
+    method, action, currency; the largest first.
     """
-    columns = ["contribution", "share"]
-    table = movers.groupby(["kpi", "kind"], sort=False)[columns].sum(min_count=1).reset_index()
-    table = table.assign(size=table["contribution"].abs()).sort_values(["size", "kpi"], ascending=[False, True])
-    table["currency"] = movers["currency"].iloc[0] if len(movers) else None
-    return table.drop(columns="size").reset_index(drop=True)
-
-
-def _sums(base):
-    totals = base.groupby("period")[list(BASE)].sum(min_count=1)
-    return {period: totals.loc[period].to_dict() for period in ("before", "after")}
-
-
-def _values(tree, sums):
-    """{kpi: (before, after)}, with undefined rates carried over, and the nodes that cannot be split."""
-    values, broken = {}, set()
-    for name in dict.fromkeys(name for name, _, _ in tree.walk()):
-        one = kpi(name)
-        found = [one.of(sums[period]) for period in ("before", "after")]
-        if one.denominator:
-            hanging = [
-                not sums[period][one.denominator] and bool(_zero(sums[period][one.numerator]))
-                for period in ("before", "after")
-            ]
-            if any(hanging):
-                broken |= {parent for parent, _, children in tree.formulas if name in children}
-        carried = next((number for number in found if number is not None), 0.0)
-        empty = carried if one.denominator else 0.0
-        values[name] = tuple(empty if number is None else number for number in found)
-    return values, broken
-
-
-def _zero(number):
-    return 0.0 if number is None or math.isnan(number) else number
-
-
-def _refuse_undefined(root, sums):
-    for period in ("before", "after"):
-        if root.denominator and root.of(sums[period]) is None:
-            raise BadParameter(
-                f"tree: {root.id} is undefined in the period {period}: {root.denominator} is 0 there. "
-                f"Choose another period, or a tree whose root is {root.numerator}"
-            )
-
-
-def _split_formulas(tree, broken):
-    """The formulas that the root reaches without passing a node that cannot be split."""
-    reached, formulas = [tree.root], []
-    for name in reached:
-        if tree.children(name) and name not in broken:
-            formulas.append((name, tree.operator(name), tree.children(name)))
-            reached += [child for child in tree.children(name) if child not in reached]
-    return formulas
-
-
-def _refuse_inconsistent(formulas, values):
-    for name, operator, children in formulas:
-        for period, end in (("before", 0), ("after", 1)):
-            made, own = _apply(operator, [values[child][end] for child in children]), values[name][end]
-            if abs(made - own) > _TINY * max(1.0, abs(own)):
-                raise BadParameter(
-                    f"tree: {name} = {f' {operator} '.join(children)} gives {made:,.6g} in the period {period}, "
-                    f"but {name} itself is {own:,.6g}. The formula does not hold with the catalogue's definitions"
-                )
-
-
-def _apply(operator, numbers):
-    if operator == "+":
-        return sum(numbers)
-    if operator == "*":
-        return math.prod(numbers)
-    first, second = numbers
-    if operator == "-":
-        return first - second
-    return first / second if second else 0.0
-
-
-def _all_positive(formulas, values):
-    return all(
-        number > 0
-        for name, operator, children in formulas
-        if operator in "*/"
-        for one in (name, *children)
-        for number in values[one]
-    )
-
-
-def _weights(operator, node, children, method):
-    """For each child w with: change of the node = sum of w times the child's change."""
-    if operator == "+":
-        return [1.0] * len(children)
-    if operator == "-":
-        return [1.0, -1.0]
-    if method == "logmean":
-        own = _log_mean(node[1], node[0])
-        signs = [1.0, -1.0] if operator == "/" else [1.0] * len(children)
-        return [sign * own / _log_mean(after, before) for sign, (before, after) in zip(signs, children, strict=True)]
-    if operator == "/":
-        (a0, a1), (b0, b1) = children
-        if not (b0 and b1):
-            return [0.0, 0.0]
-        return [(1 / b0 + 1 / b1) / 2, -(a0 + a1) / 2 / (b0 * b1)]
-    return [_shapley(children, place) for place in range(len(children))]
-
-
-def _log_mean(a, b):
-    x = math.log(a / b)
-    return b * (1 + x / 2) if abs(x) < 1e-12 else b * math.expm1(x) / x
-
-
-def _shapley(children, place):
-    others = [child for index, child in enumerate(children) if index != place]
-    count, total = len(children), 0.0
-    for size in range(count):
-        share = math.factorial(size) * math.factorial(count - 1 - size) / math.factorial(count)
-        for chosen in combinations(range(count - 1), size):
-            total += share * math.prod(others[j][1] if j in chosen else others[j][0] for j in range(count - 1))
-    return total
-
-
-def _split(wide, one, weight):
-    """Rows of one leaf by segment, in units of the root."""
-    n = _pair(wide, one.numerator)
-    if not one.denominator:
-        return [
-            {"segment": _key(key), "kpi": one.id, "kind": "volume", "before": n[0][i], "after": n[1][i]}
-            | {"contribution": weight * (n[1][i] - n[0][i])}
-            for i, key in enumerate(wide.index)
-            if n[0][i] or n[1][i]
-        ]
-    d = _pair(wide, one.denominator)
-    whole = [side.sum() for side in d]
-    if not all(whole):
-        return []
-    rates = [side_n.sum() / side_d for side_n, side_d in zip(n, whole, strict=True)]
-    middle = sum(rates) / 2
+    base = _base(table, period, compare, by, action)
+    grown = _grow(base, tree, method, draws, seed, by)
     rows = []
-    for i, key in enumerate(wide.index):
-        shares = [d[k][i] / whole[k] for k in (0, 1)]
-        total = n[1][i] / whole[1] - n[0][i] / whole[0] - middle * (shares[1] - shares[0])
-        own = [n[k][i] / d[k][i] if d[k][i] else np.nan for k in (0, 1)]
-        if any(n[k][i] and not d[k][i] for k in (0, 1)):
-            parts = {"undefined": total}
-        elif d[0][i] and d[1][i]:
-            rate = (shares[0] + shares[1]) / 2 * (own[1] - own[0])
-            parts = {"rate": rate, "mix": total - rate}
-        elif d[0][i] or d[1][i]:
-            parts = {"mix": total}
+    for effect in _effects(grown):
+        whole = effect.size.sum(axis=1)
+        low, high = limits(whole, grown.weeks)
+        row = {"kpi": effect.kpi, "kind": effect.kind, "contribution": float(whole[0]), "low": low, "high": high}
+        rows.append(
+            row | {"reversal": effect.reversal, "unit": CATALOGUE[effect.kpi].unit if effect.kpi in CATALOGUE else "x"}
+        )
+    found = _stated(pd.DataFrame(rows), grown, base)
+    found = found.assign(size=found["contribution"].abs())
+    found = found.sort_values(["size", "kpi"], ascending=[False, True], ignore_index=True)
+    return found[["kpi", "kind", *_ESTIMATE, "reversal", "unit", "method", "action", "currency"]]
+
+
+def decompose(tree, before, after, *, method="auto"):
+    """Contributions between two states of a tree whose leaf values are given ({kpi: value}).
+
+    For targets against actuals, expected against observed, and published
+    examples. A value given for an inner node is taken as it is, and the node is
+    not split.
+
+    Returns one row per node: path, kpi, depth, op (null at the leaves), before,
+    after, change, contribution (unit of the root), share, method. The children
+    of a node add up to it.
+    """
+    ends = [tree.evaluate({name: float(value) for name, value in end.items()}) for end in (before, after)]
+    given = set(before) & set(after)
+    values = {name: np.array([[end[name]] for end in ends]) for name in ends[0]}
+    bad = next((name for name, value in values.items() if not np.isfinite(value).all()), None)
+    if bad:
+        raise BadParameter(f"tree: {bad} has no value in one of the states (something is divided by 0, or missing)")
+    split = {name: (op, children) for name, op, children in tree.formulas if name not in given}
+    method = _method(method, split, values)
+    spots = _climb(tree.root, split, {}, values, method)
+    change = ends[1][tree.root] - ends[0][tree.root]
+    rows = [
+        {"path": spot.path, "kpi": spot.kpi, "depth": spot.depth, "op": spot.op}
+        | {"before": spot.value[0][0], "after": spot.value[1][0], "change": spot.value[1][0] - spot.value[0][0]}
+        | {"contribution": spot.weight[0] * (spot.value[1][0] - spot.value[0][0])}
+        for spot in spots
+    ]
+    found = pd.DataFrame(rows)
+    found["share"] = found["contribution"] / change if abs(change) > _floor(values[tree.root]) else np.nan
+    return found.assign(method=method)
+
+
+@dataclass(frozen=True)
+class _Spot:
+    """One node at one place of the tree; `value` is (2, draws), `weight` (draws)."""
+
+    path: str
+    kpi: str
+    depth: int
+    op: str | None
+    value: np.ndarray
+    weight: np.ndarray
+    level: str | None = None
+    unit: str | None = None
+    flag: str | None = None
+
+
+@dataclass(frozen=True)
+class _Grown:
+    """A tree with its figures: sums {column: (2, draws)}, by segment (2, draws, segments), and its places."""
+
+    tree: object
+    spots: list
+    sums: dict
+    parts: dict
+    segments: pd.DataFrame
+    method: str
+    weeks: int
+
+    @property
+    def change(self):
+        return self.spots[0].value[1][0] - self.spots[0].value[0][0]
+
+
+@dataclass(frozen=True)
+class _Effect:
+    """One leaf's contributions of one kind: `size` is (draws, segments)."""
+
+    kpi: str
+    kind: str
+    size: np.ndarray
+    shown: np.ndarray | None = None
+    status: np.ndarray | None = None
+    reversal: bool = False
+
+
+def _base(table, period, compare, by, action):
+    if isinstance(table, Table):
+        if period is None:
+            raise BadParameter("period: None; expected for example '2025-08' or 'last 28 days', to be compared")
+        return figures.base(table, period=period, compare=compare, by=by, action=action)
+    missing = [name for name in by if name not in table]
+    if missing:
+        raise BadParameter(
+            f"by {missing[0]!r}: the sums of `kpi.base` are not split by it; found {', '.join(table.columns)}. "
+            "Give it to `kpi.base` as well"
+        )
+    if period is not None:
+        raise BadParameter(f"period {period!r}: the sums of `kpi.base` have their periods already; leave it out")
+    return table
+
+
+def _grow(base, tree, method, draws, seed, by=()):
+    tree = tree.measurable(base)
+    drawn = sums(base, by=by, draws=draws, seed=seed)
+    whole = {name: part.sum(axis=2) for name, part in drawn.parts.items()}
+    values, hanging = _values(tree, whole)
+    split, closed, flags = {}, {}, {}
+    for name, op, children in tree.formulas:
+        broken = [child for child in children if child in hanging]
+        if broken:
+            kept, top = _after_break(children, broken, whole) if op == "*" else ((), None)
+            flags[name] = "chain_broken_at:" + ",".join(broken)
+            key = f"{name}/{UNALLOCATED}"
+            values[key] = values[name] if top is None else top
+            split[name] = (op, (key, *kept))
         else:
+            split[name] = (op, children)
+        made = apply(split[name][0], [values[child] for child in split[name][1]]) if len(split[name][1]) > 1 else None
+        if made is not None and not np.allclose(made[:, 0], values[name][:, 0], rtol=_TINY, atol=_TINY):
+            flags[name] = ";".join(filter(None, [flags.get(name), "formula_differs"]))
+            values[f"{name}/made"], closed[name] = made, values[name] - made
+    method = _method(method, split, values)
+    spots = _climb(tree.root, split, closed, values, method, flags)
+    return _Grown(tree, spots, whole, drawn.parts, drawn.segments, method, drawn.weeks)
+
+
+def _values(tree, whole):
+    """{node: (2, draws)}, undefined rates carried over, and the rates that have a numerator and no denominator."""
+    values, hanging = {}, set()
+
+    def value(name):
+        if name in values:
+            return values[name]
+        if name in CATALOGUE and measured(name, whole):
+            one = kpi(name)
+            top = one.top(whole)
+            if not one.denominator:
+                values[name] = np.nan_to_num(top)
+                return values[name]
+            values[name] = _rate(name, np.nan_to_num(top), np.nan_to_num(one.bottom(whole)))
+        else:
+            parts = [value(child) for child in tree.children(name)]
+            if tree.operator(name) == "/":
+                values[name] = _rate(name, *parts)
+            else:
+                values[name] = apply(tree.operator(name), parts)
+        return values[name]
+
+    def _rate(name, top, bottom):
+        if ((bottom[:, 0] == 0) & (top[:, 0] != 0)).any():
+            hanging.add(name)
+        found = np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom != 0)
+        if name == tree.root and np.isnan(found[:, 0]).any():
+            which = "before" if np.isnan(found[0, 0]) else "after"
+            below = kpi(name).denominator if name in CATALOGUE and kpi(name).denominator else tree.children(name)[1]
+            raise BadParameter(
+                f"tree: {name} is undefined in the period {which}: {below} is 0 there. "
+                "Choose another period, or another root"
+            )
+        found = np.where(np.isnan(found), found[::-1], found)
+        return np.nan_to_num(found)
+
+    for name, _, _ in tree.walk():
+        value(name)
+    return values, hanging
+
+
+def _after_break(children, broken, whole):
+    """The rates right of the rightmost break of a chain m0 × m1/m0 × …, and the measure that stands for its left."""
+    chain, measure = [], None
+    rest = [child for child in children if child in CATALOGUE and measured(child, whole)]
+    if len(rest) < len(children):
+        return (), None
+    for child in rest:
+        if not kpi(child).denominator:
+            measure = kpi(child).terms[0]
+            chain.append(child)
+            break
+    while measure is not None:
+        found = next((child for child in rest if child not in chain and kpi(child).terms[1] == measure), None)
+        if found is None:
+            break
+        chain.append(found)
+        measure = kpi(found).terms[0]
+    if len(chain) < len(children):
+        return (), None
+    place = max(chain.index(child) for child in broken)
+    if place == len(chain) - 1:
+        return (), None
+    return tuple(chain[place + 1 :]), np.nan_to_num(kpi(chain[place]).top(whole))
+
+
+def _method(method, split, values):
+    if method not in ("auto", *METHODS):
+        raise BadParameter(f"method {method!r}: expected auto, {' or '.join(METHODS)}")
+    used = [(name, children) for name, (op, children) in split.items() if op in "*/" and len(children) > 1]
+    low = min((values[one][:, 0].min() for name, children in used for one in (name, *children)), default=1.0)
+    if method == "logmean" and low < 0:
+        raise BadParameter("method 'logmean': a value is negative, and has no logarithm. Use 'auto' or 'shapley'")
+    return ("logmean" if low > 0 else "shapley") if method == "auto" else method
+
+
+def _climb(root, split, closed, values, method, flags=None):
+    """Every place of the tree from the root down, with its weight by the chain rule."""
+    spots, one = [], np.ones_like(values[root][0])
+    flags = flags or {}
+
+    def below(name, path, depth, weight):
+        op, children = split.get(name, (None, ()))
+        alone = len(children) == 1 and children[0].endswith(UNALLOCATED)
+        spots.append(_Spot(path, name, depth, "" if alone else op, values[name], weight, flag=flags.get(name)))
+        made = values.get(f"{name}/made", values[name])
+        own = [one] if len(children) < 2 else weights(op, made, [values[child] for child in children], method)
+        for child, part in zip(children, own, strict=False):
+            if child.endswith(f"/{UNALLOCATED}"):
+                lost(child, f"{path}/{UNALLOCATED}", depth + 1, name, values[child], weight * part)
+            else:
+                below(child, f"{path}/{child}", depth + 1, weight * part)
+        if name in closed:
+            lost(name, f"{path}/difference", depth + 1, name, closed[name], weight)
+
+    def lost(_, path, depth, parent, value, weight):
+        above = CATALOGUE.get(parent)
+        level, unit = (above.level, above.unit) if above else (None, "x")
+        spots.append(_Spot(path, UNALLOCATED, depth, None, value, weight, level, unit))
+
+    below(root, root, 0, one)
+    return spots
+
+
+def _effects(grown):
+    """The contributions of every leaf by segment and kind, and what has no segment."""
+    total = {}
+    for spot in grown.spots:
+        if spot.kpi == UNALLOCATED:
+            parent = spot.path.split("/")[-2]
+            yield _Effect(parent, UNALLOCATED, (spot.weight * (spot.value[1] - spot.value[0]))[:, None])
+        elif spot.op is None:
+            total[spot.kpi] = total.get(spot.kpi, 0.0) + spot.weight
+    for name, weight in total.items():
+        one = kpi(name)
+        top = np.nan_to_num(one.top(grown.parts))
+        if not one.denominator:
+            shown = (top[:, 0] != 0).any(axis=0)
+            yield _Effect(name, "volume", weight[:, None] * (top[1] - top[0]), shown)
             continue
-        for kind, part in parts.items():
-            row = {"segment": _key(key), "kpi": one.id, "kind": kind, "before": own[0], "after": own[1]}
-            rows.append(row | {"contribution": weight * part})
-    return rows
+        bottom = np.nan_to_num(one.bottom(grown.parts))
+        if not bottom[:, 0].sum(axis=1).all():  # its value was carried over from the other period: it moved nothing
+            continue
+        split = kitagawa(top, bottom, name)
+        for kind in ("rate", "mix", "undefined"):
+            shown = split.shown(kind)
+            if shown.any():
+                size = weight[:, None] * getattr(split, kind)
+                yield _Effect(name, kind, size, shown, split.status, split.reversal)
 
 
-def _key(key):
-    return key if isinstance(key, tuple) else (key,)
+def _rows(effect, grown, by):
+    """The rows of one kind of one leaf as a frame."""
+    if effect.shown is None:
+        low, high = limits(effect.size[:, 0], grown.weeks)
+        row = {
+            "kpi": effect.kpi,
+            "kind": effect.kind,
+            "contribution": float(effect.size[0, 0]),
+            "low": low,
+            "high": high,
+        }
+        return pd.DataFrame([row | dict.fromkeys([*by, "status", "before", "after", *_RATIOS])])
+    places = np.flatnonzero(effect.shown)
+    one = kpi(effect.kpi)
+    low, high = limits(effect.size[:, places], grown.weeks)
+    found = grown.segments.iloc[places].reset_index(drop=True)
+    found = found.assign(kpi=effect.kpi, kind=effect.kind, contribution=effect.size[0, places], low=low, high=high)
+    top = np.nan_to_num(one.top(grown.parts)[:, 0, places])
+    found["status"] = effect.status[places] if effect.status is not None else None
+    bottom = np.nan_to_num(one.bottom(grown.parts)[:, 0, places]) if one.denominator else None
+    for end, side in enumerate(("before", "after")):
+        found[f"numerator_{side}"] = top[end] if one.denominator else np.nan
+        found[f"denominator_{side}"] = bottom[end] if one.denominator else np.nan
+        own = top[end]
+        if one.denominator:
+            own = np.divide(top[end], bottom[end], out=np.full(len(places), np.nan), where=bottom[end] != 0)
+        found[side] = own
+    return found
 
 
-def _pair(wide, column):
-    return [wide[column, period].fillna(0.0).to_numpy(float) for period in ("before", "after")]
+def _stated(found, grown, base):
+    """The columns that every result of this room ends with."""
+    known = found["low"].notna()
+    found["within_noise"] = ((found["low"] <= 0) & (found["high"] >= 0)).astype("boolean").where(known)
+    root = grown.spots[0].value[:, :1]
+    found["share"] = found["contribution"] / grown.change if abs(grown.change) >= _floor(root) else np.nan
+    uses = {name for name, one in CATALOGUE.items() if "conversions" in one.columns}
+    action = base["action"].iloc[0] if "action" in base else None
+    found["action"] = [action if name in uses else None for name in found["kpi"]]
+    return found.assign(method=grown.method, currency=base["currency"].iloc[0])
+
+
+def _floor(root):
+    """A change below this share of the root is none."""
+    return _TINY * max(float(np.abs(root).max()), 1e-300)

@@ -7,8 +7,16 @@ import pandas as pd
 from perfnb import columns
 from perfnb.engine import Table, identifier, label, literal
 from perfnb.errors import BadParameter, MissingTable
-from perfnb.kpi.catalogue import BASE
+from perfnb.kpi.catalogue import BASE, CATALOGUE
 from perfnb.period import Period, duration
+
+# Base columns beyond our own that a table may bring (calls, downloads …): those that may be summed.
+_SUMMED = frozenset(
+    column
+    for one in CATALOGUE.values()
+    if one.aggregation in ("additive", "ratio", "duration")
+    for column in one.columns
+) - {one.id for one in CATALOGUE.values() if one.aggregation in ("distinct", "stock", "index")}
 
 _TYPES = {
     "date": "DATE",
@@ -21,7 +29,7 @@ _TYPES = {
 }
 
 
-def figures(campaigns, *, touchpoints=None, conversion="order", session_gap="30 minutes"):
+def figures(campaigns, *, touchpoints=None, orders=None, conversion="order", session_gap="30 minutes"):
     """The campaigns table; where it is absent, visits, orders and revenue counted from the touchpoints.
 
     A visit is then a run of one person's events with pauses of at most
@@ -29,10 +37,17 @@ def figures(campaigns, *, touchpoints=None, conversion="order", session_gap="30 
     a `conversion` event. Impressions, clicks and cost cannot be counted: they
     stay absent.
 
-    Returns a Table with one row per day × channel × campaign.
+    With `orders`, new_customers and contribution (the margin) that the table lacks
+    are counted from them, on the channel and campaign of the touchpoint with the
+    same order_id; an order without one stays under "(unknown)".
+
+    Returns a Table with one row per day × channel × campaign (and source).
     """
-    if not campaigns.absent:
-        return campaigns
+    counted = campaigns if not campaigns.absent else _from_events(campaigns, touchpoints, conversion, session_gap)
+    return counted if orders is None or orders.absent else _with_orders(counted, touchpoints, orders)
+
+
+def _from_events(campaigns, touchpoints, conversion, session_gap):
     if touchpoints is None or touchpoints.absent:
         raise MissingTable(
             f"{campaigns.origin.removeprefix('not in ')}: neither campaigns nor touchpoints; KPIs need one of them. "
@@ -59,8 +74,74 @@ SELECT "date", channel, campaign, SUM(visits) AS visits, SUM(orders) AS orders, 
     return Table("campaigns", touchpoints.engine, sql, dict(_TYPES), f"counted from {touchpoints.origin}")
 
 
-def base(figures, *, period, compare="previous", by=("channel", "campaign")):
-    """Sums of the base columns by period and segment.
+def _with_orders(counted, touchpoints, orders):
+    """The figures, and below them one row per day and segment of what only the orders know."""
+    found = {"new_customers": "new_customer", "contribution": "margin"}
+    added = {name: own for name, own in found.items() if orders.has(own) and not counted.has(name)}
+    if not added or not orders.has("timestamp"):
+        return counted
+    ours, theirs = counted.currency("revenue", "cost"), orders.currency("margin")
+    if "contribution" in added and None not in (ours, theirs) and ours != theirs:
+        raise BadParameter(
+            f"{orders.name} ({orders.origin}): margins in {theirs}, but {counted.name} ({counted.origin}) is in "
+            f"{ours}; convert one of them"
+        )
+    sums = {
+        "new_customers": 'SUM(CASE WHEN o."new_customer" THEN 1 WHEN NOT o."new_customer" THEN 0 END)',
+        "contribution": 'SUM(o."margin")',
+    }
+    linked = orders.has("order_id") and touchpoints is not None and touchpoints.has("order_id")
+    channel, campaign = (touchpoints.column(name) if linked else "NULL" for name in ("channel", "campaign"))
+    # One row per order, whatever the events say twice.
+    links = (
+        f"SELECT order_id, MIN(CAST({channel} AS VARCHAR)) AS channel, MIN(CAST({campaign} AS VARCHAR)) AS campaign "
+        f"FROM ({touchpoints.sql}) AS events WHERE order_id IS NOT NULL GROUP BY order_id"
+        if linked
+        else "SELECT CAST(NULL AS VARCHAR) AS order_id, CAST(NULL AS VARCHAR) AS channel, "
+        "CAST(NULL AS VARCHAR) AS campaign WHERE 1 = 0"
+    )
+    key = "o.order_id" if linked else "CAST(NULL AS VARCHAR)"
+    kinds = {"new_customers": "BIGINT", "contribution": "DECIMAL(38, 6)"}
+    types = dict(counted.columns) | {name: kinds[name] for name in added}
+    names = [*counted.columns, *added]
+    own = {"date": "day", "channel": "channel", "campaign": "campaign", "currency": "currency"} | {n: n for n in added}
+    above = ", ".join(_or_null(name, counted.columns, types) for name in names)
+    below = ", ".join(_or_null(name, own, types, own) for name in names)
+    summed = ", ".join(f"CAST({sums[name]} AS {types[name]}) AS {name}" for name in added)
+    sql = f"""WITH links AS ({links}),
+sums AS (SELECT CAST(o."timestamp" AS DATE) AS day, l.channel AS channel, l.campaign AS campaign, {summed},
+  {literal(theirs) if theirs else "CAST(NULL AS VARCHAR)"} AS currency
+  FROM ({orders.sql}) AS o LEFT JOIN links AS l ON {key} = l.order_id
+  WHERE o."timestamp" IS NOT NULL GROUP BY CAST(o."timestamp" AS DATE), l.channel, l.campaign)
+SELECT {above} FROM ({counted.sql}) AS figures UNION ALL SELECT {below} FROM sums"""
+    return Table("campaigns", counted.engine, sql, types, f"{counted.origin} with {orders.origin}")
+
+
+def _or_null(name, found, types, source=None):
+    """A column where `found` has it, else a typed NULL under its name."""
+    text = identifier((source or {}).get(name, name)) if name in found else f"CAST(NULL AS {types[name]})"
+    return f"{text} AS {identifier(name)}"
+
+
+def daily(figures, *, by=(), period="all", action="orders"):
+    """Sums of the base columns by day and segment: what every analysis of KPIs starts from.
+
+    `period` is a Period or a text ("2025-08", "last 28 days", "all"). `action` names
+    the column that counts as a conversion.
+
+    Returns one row per day and segment that has rows: date, (by), impressions,
+    clicks, ad_visits, other_visits, visits, engaged_visits, leads, orders,
+    new_customers (counts), revenue, contribution, cost (amounts; null where the
+    source has no figure, which is not 0), conversions (the action's), further
+    base columns of the catalogue that the table has, action, currency.
+    """
+    if not isinstance(period, Period):
+        period = figures.period(period)
+    return _sums(figures, (period,), by, action)
+
+
+def base(figures, *, period, compare="previous", by=("channel", "campaign"), action="orders"):
+    """Sums of the base columns by day and segment, for a period and the one that it is compared with.
 
     `period` is a Period or a text ("2025-08", "last 28 days": of the data).
     `compare` is "previous" (as many days just before), "year_before" (364 days
@@ -68,52 +149,68 @@ def base(figures, *, period, compare="previous", by=("channel", "campaign")):
     counted whole. One that begins before or ends after the data is refused: a part
     must not be compared with a whole.
 
-    Returns one row per period and segment: period ("before", "after"), (by),
-    impressions, clicks, ad_visits, other_visits, visits, orders (counts),
-    revenue, cost (amounts; null where the source has no figure, which is not
-    0), days (with rows), since and last_day of the period, covered (its days that
-    have rows in any segment), currency.
+    Returns one row per period, day and segment: period ("before", "after"), the
+    columns of `kpi.daily`, since and last_day of the period, covered (its days
+    that have rows in any segment).
     """
-    # A segment that our table could have but has not is one segment, "(unknown)".
-    figures.require("date", *(name for name in by if name not in columns.of("campaigns")))
     after, before = _periods(figures, period, compare)
     figures.whole(after)
     figures.whole(before, called=f"the period before, from compare={str(compare)!r},")
-    currency = figures.currency("revenue", "cost")
-    day = '"date"'
-    inside = {"after": after, "before": before}
-    spans = " UNION ALL ".join(
-        f"SELECT {literal(name)} AS which, DATE '{span.since}' AS low, DATE '{span.until}' AS high"
-        for name, span in inside.items()
-    )
-    keys = [label(figures.column(name)) for name in by]
+    found = _sums(figures, (before, after), by, action)
+    parts = []
+    for name, span in {"before": before, "after": after}.items():
+        inside = found["date"].between(pd.Timestamp(span.since), pd.Timestamp(span.last_day))
+        part = found[inside].assign(since=pd.Timestamp(span.since), last_day=pd.Timestamp(span.last_day))
+        if part.empty:
+            raise BadParameter(
+                f"{figures.name} ({figures.origin}): no day in {span} (the period {name}). "
+                f"The data hold {figures.span()}: choose period and compare inside it"
+            )
+        part.insert(0, "period", name)
+        parts.append(part.assign(covered=part["date"].nunique()))
+    return pd.concat(parts, ignore_index=True)
+
+
+def parts(figures, names, *, action="orders"):
+    """{base column: SQL of one row's figure} for a table of campaigns; a typed NULL for what it does not have."""
     visits, clicks = figures.column("visits", "BIGINT"), figures.column("clicks", "BIGINT")
-    parts = {name: figures.column(name, "DOUBLE") for name in BASE}
+    sql = {name: figures.column(name, "DOUBLE") for name in names}
     # Exports of organic channels say 0 clicks or none at all: either way their visits are no clicks that arrived.
-    parts["ad_visits"] = f"CASE WHEN {clicks} > 0 THEN {visits} END"
-    parts["other_visits"] = f"CASE WHEN {clicks} > 0 THEN NULL ELSE {visits} END"
-    sums = ", ".join(f"CAST(SUM({sql}) AS DOUBLE) AS {name}" for name, sql in parts.items())
-    named = "".join(f", {key} AS {identifier(name)}" for key, name in zip(keys, by, strict=True))
+    own = {"ad_visits": f"CASE WHEN {clicks} > 0 THEN {visits} END"}
+    own["other_visits"] = f"CASE WHEN {clicks} > 0 THEN NULL ELSE {visits} END"
+    own["conversions"] = figures.column(action, "DOUBLE")
+    return sql | {name: text for name, text in own.items() if name in sql}
+
+
+def _sums(figures, spans, by, action):
+    """One GROUP BY over the days of the spans."""
+    # A segment that our table could have but has not is one segment, "(unknown)".
+    known = columns.of("campaigns")
+    figures.require("date", *(name for name in by if name not in known))
+    if action != "orders":
+        figures.require(action)
+    names = [*BASE, "conversions", *(name for name in figures.columns if _is_extra(name, known))]
+    currency = figures.currency("revenue", "contribution", "cost")
+    keys = {name: label(figures.column(name)) for name in by}
+    named = "".join(f", {sql} AS {identifier(name)}" for name, sql in keys.items())
+    sums = ", ".join(
+        f"CAST(SUM({sql}) AS DOUBLE) AS {identifier(name)}"
+        for name, sql in parts(figures, names, action=action).items()
+    )
+    day = '"date"'
+    inside = " OR ".join(f"({day} >= DATE '{span.since}' AND {day} < DATE '{span.until}')" for span in spans)
     table = figures.fetch(
-        f"SELECT spans.which AS period{named}, {sums}, COUNT(DISTINCT {day}) AS days "
-        f"FROM {{table}} AS source JOIN ({spans}) AS spans "
-        f"ON {day} >= spans.low AND {day} < spans.high GROUP BY {', '.join(['spans.which', *keys])}"
+        f"SELECT {day}{named}, {sums} FROM {{table}} AS source WHERE {inside} "
+        f"GROUP BY {', '.join([day, *keys.values()])}"
     )
-    covered = figures.fetch(
-        f"SELECT spans.which AS period, COUNT(DISTINCT {day}) AS covered FROM {{table}} AS source "
-        f"JOIN ({spans}) AS spans ON {day} >= spans.low AND {day} < spans.high GROUP BY spans.which"
-    )
-    table["covered"] = table["period"].map(covered.set_index("period")["covered"])
-    table["since"] = table["period"].map({name: pd.Timestamp(span.since) for name, span in inside.items()})
-    table["last_day"] = table["period"].map({name: pd.Timestamp(span.last_day) for name, span in inside.items()})
-    table["currency"] = currency
-    if not set(inside) <= set(table["period"]):
-        missing = next(name for name in inside if name not in set(table["period"]))
-        raise BadParameter(
-            f"{figures.name} ({figures.origin}): no day in {inside[missing]} (the period {missing}). "
-            f"The data hold {figures.span()}: choose period and compare inside it"
-        )
-    return table.sort_values(["period", *by], ignore_index=True)
+    table["date"] = pd.to_datetime(table["date"])
+    table = table.sort_values(["date", *by], ignore_index=True)
+    return table.assign(action=action, currency=currency)
+
+
+def _is_extra(name, known):
+    """Whether a column of the data, beyond our own table's, is one that the catalogue sums."""
+    return name not in known and name not in (*BASE, "conversions") and name in _SUMMED
 
 
 def source(campaigns):
