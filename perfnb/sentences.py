@@ -1,14 +1,13 @@
 """Headlines: one or two sentences made from result tables, true whatever the numbers are."""
 
 from perfnb import locale
-from perfnb.kpi.catalogue import CATALOGUE
-from perfnb.tables import kpi_name, safe
+from perfnb.tables import amount, kpi_name, safe
 
 __all__ = ["Sentence", "attribution", "funnel", "journey", "kpi"]
 
 
 _ROUNDING = 1e-9  # of the larger value: what is less did not move
-_BETTER = {"higher": 1, "lower": -1, "context": 0}
+_BETTER = {"higher": 1, "lower": -1}
 
 
 class Sentence(str):
@@ -76,48 +75,62 @@ def journey(paths, ends, *, conversion="order", language="en"):
     )
 
 
-def kpi(nodes, movers, *, language="en"):
-    """What happened to the root and why, from `kpi.explain` and `kpi.movers`.
+def kpi(nodes, kinds, *, language="en"):
+    """What happened to the root and why, from `kpi.nodes` and `kpi.kinds`.
 
     Helping is what moves the root where it should go: cost per order down. Of a
-    root without such a direction (cost) nothing is said to help or harm.
+    root without such a direction (cost) nothing is said to help or harm. A
+    change whose interval holds 0 is said to be within the usual variation.
     """
     root = nodes.iloc[0]
     rounding = _ROUNDING * max(abs(root["before"]), abs(root["after"]))
 
-    def moved(value):
-        return _amount(value, root, language, change=True)
-
-    def signed(value):
-        return locale.signed(moved(value), value)
+    def said_of(value, change=False):
+        return amount(value, root["unit"], root["currency"], language, change=change)
 
     facts = {
         "kpi": kpi_name(root["kpi"], language),
-        "after": _amount(root["after"], root, language),
-        "change": moved(abs(root["change"])),
+        "after": said_of(root["after"]),
+        "change": said_of(abs(root["change"]), change=True).removeprefix("+"),
         "growth": "",
     }
     if root["growth"] == root["growth"]:
         facts["growth"] = f" ({locale.signed(locale.share(root['growth'], language), root['growth'])})"
     way = "kpi_same" if abs(root["change"]) <= rounding else "kpi_up" if root["change"] > 0 else "kpi_down"
     said = locale.text(f"headline.{way}", language, **facts)
+    if way != "kpi_same" and root["low"] == root["low"]:
+        between = {"low": said_of(root["low"], change=True), "high": said_of(root["high"], change=True)}
+        said += locale.text(f"headline.{'kpi_noise' if root['within_noise'] else 'kpi_clear'}", language, **between)
     leaves = nodes[nodes["op"].isna() & (nodes["contribution"].abs() > rounding)]
-    helped = leaves["contribution"] * _BETTER[root["direction"]]
+    helped = leaves["contribution"] * _BETTER.get(root["direction"], 0)
     for key, found in (("kpi_help", leaves[helped > 0]), ("kpi_hurt", leaves[helped < 0])):
         if len(found):
             most = found.loc[found["contribution"].abs().idxmax()]
             name = kpi_name(most["kpi"], language)
-            said += locale.text(f"headline.{key}", language, name=name, contribution=signed(most["contribution"]))
-    kinds = movers.pivot_table(index="kpi", columns="kind", values="contribution", aggfunc="sum", fill_value=0.0)
-    if {"mix", "rate"} <= set(kinds):
-        mix, rate = kinds["mix"], kinds["rate"]
-        # Where rate and mix nearly cancel, neither stands behind the little that is left.
-        kinds = kinds[(mix.abs() > rate.abs() + rounding) & ((mix + rate).abs() > mix.abs() / 2 + rounding)]
-        if len(kinds):
-            name = kinds["mix"].abs().idxmax()
-            parts = {"mix": signed(kinds.loc[name, "mix"]), "rate": signed(kinds.loc[name, "rate"])}
-            said += locale.text("headline.kpi_mix", language, name=kpi_name(name, language), **parts)
-    return Sentence(said)
+            if most["kpi"] == "unallocated":
+                name = f"{kpi_name(most['path'].split('/')[-2], language)}, {name}"
+            usual = locale.text("headline.kpi_usual", language) if most["low"] <= 0 <= most["high"] else ""
+            worth = said_of(most["contribution"], change=True)
+            said += locale.text(f"headline.{key}", language, name=name, contribution=worth, usual=usual)
+    return Sentence(said + _mix(kinds, rounding, said_of, language))
+
+
+def _mix(kinds, rounding, said_of, language):
+    """What the total of a rate hides: a shift between segments that outweighs their own rates."""
+    wide = kinds.pivot_table(index="kpi", columns="kind", values="contribution", aggfunc="sum", fill_value=0.0)
+    if not {"mix", "rate"} <= set(wide):
+        return ""
+    mix, rate = wide["mix"], wide["rate"]
+    # Where rate and mix nearly cancel, neither stands behind the little that is left.
+    wide = wide[(mix.abs() > rate.abs() + rounding) & ((mix + rate).abs() > mix.abs() / 2 + rounding)]
+    if wide.empty:
+        return ""
+    name = wide["mix"].abs().idxmax()
+    parts = {kind: said_of(wide.loc[name, kind], change=True) for kind in ("mix", "rate")}
+    turned = kinds.loc[kinds["kpi"] == name, "reversal"].any()
+    return locale.text(
+        f"headline.{'kpi_reversal' if turned else 'kpi_mix'}", language, name=kpi_name(name, language), **parts
+    )
 
 
 def attribution(comparison, distance, *, conversion="order", language="en"):
@@ -152,18 +165,6 @@ def attribution(comparison, distance, *, conversion="order", language="en"):
             misplaced=locale.money(worst["misplaced"], worst["currency"], language, 0),
         )
     return Sentence(said)
-
-
-def _amount(value, root, language, change=False):
-    """A value of the root's unit, or a change of it (of a share: in percentage points)."""
-    if root["unit"] == "money":
-        sums = not CATALOGUE[root["kpi"]].denominator
-        return locale.money(value, root["currency"], language, 0 if sums else 2)
-    if root["unit"] == "share" and change:
-        return locale.points(value, language)
-    if root["unit"] == "share":
-        return locale.share(value, language)
-    return locale.number(value, language, 2 if root["unit"] == "x" else 0)
 
 
 def _quoted(name, language):

@@ -4,6 +4,7 @@ import html
 import re
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from perfnb import columns as vocabulary
@@ -11,12 +12,18 @@ from perfnb import locale
 from perfnb.errors import BadParameter
 from perfnb.kpi.catalogue import CATALOGUE
 
-__all__ = ["Shown", "across", "show"]
+__all__ = ["Shown", "across", "amount", "kpi_name", "show"]
 
 _TEXTS = ("text", "word", "path", "kpi", "id", "currency")
 # Facts for programs, not for readers: the unit decides how other columns print, the rest is one line for all rows.
 _HIDDEN = ("currency", "definition", "unit", "direction")
 
+
+# Units of the catalogue that are printed as another.
+_PRINTED = {"currency": "money", "currency_per_unit": "money"}
+_PRINTED |= dict.fromkeys(("points", "index", "days", "hours", "seconds"), "credit")
+# What a ratio's change is split into.
+_EFFECTS = ("rate", "mix", "undefined", "total", "between_mix", "within_mix")
 
 # The classes are for reports; JupyterLab has its own style and aligns everything to the right, but for this.
 _NUMBER = 'class="number"'
@@ -142,28 +149,36 @@ def _unit(name, table, row):
     """The unit of one cell: of the column, or, where the row's KPI decides, of that KPI."""
     column = vocabulary.describe(name)
     unit = column.unit if column else ("number" if pd.api.types.is_numeric_dtype(table[name]) else "text")
-    if unit == "change":
-        unit = _kpi_unit(table["kpi"].iloc[row])
-        return "points" if unit == "share" else unit
+    if unit == "change" or (name in _EFFECTS and "kpi" in table):
+        return _change(table["kpi"].iloc[row])
     if unit == "by_kpi" or (name == "value" and "kpi" in table):
         return _kpi_unit(table["kpi"].iloc[row])
     if unit == "root":
-        return "change_" + (_kpi_unit(table["kpi"].iloc[0]) if "path" in table else "money")
+        return _change(table["root"].iloc[row])
     if unit == "like":
-        return _neighbour(name, table)
+        return _neighbour(name, table, row)
     return unit
 
 
 def _kpi_unit(name):
-    return CATALOGUE[name].unit if name in CATALOGUE else "number"
+    """How a KPI's values are printed."""
+    return _PRINTED.get(CATALOGUE[name].unit, CATALOGUE[name].unit) if name in CATALOGUE else "x"
 
 
-def _neighbour(name, table):
+def _change(name):
+    """How a change of a KPI is printed: with its sign, and of a share in percentage points."""
+    unit = _kpi_unit(name)
+    return "change_" + ("points" if unit == "share" else unit)
+
+
+def _neighbour(name, table, row):
     """low and high are in the unit of the estimate beside them; value is money."""
     if name == "value":
         return "money"
+    if "contribution" in table and "root" in table:
+        return _change(table["root"].iloc[row])
     if "kpi" in table:
-        return _kpi_unit(table["kpi"].iloc[0])
+        return (_change if "total" in table else _kpi_unit)(table["kpi"].iloc[row])
     estimate = next((one for one in ("mean", "rate", "credit") if one in table), None)
     return {"mean": "score", "rate": "share", "credit": "credit"}.get(estimate, "number")
 
@@ -171,6 +186,8 @@ def _neighbour(name, table):
 def _cell(value, unit, currency, language):
     if value is None or value is pd.NA or value is pd.NaT or value != value:
         return "" if unit in _TEXTS else locale.MISSING
+    if isinstance(value, bool | np.bool_):
+        return locale.word("yes" if value else "no", language)
     if unit.startswith("change_"):
         return locale.signed(_cell(value, unit.removeprefix("change_"), currency, language), value)
     if unit in ("count", "persons"):
@@ -201,8 +218,27 @@ def _cell(value, unit, currency, language):
 
 
 def kpi_name(name, language="en"):
-    """A KPI's name in the language; other words as `locale.word` has them."""
+    """A KPI's name in the language; of "cvr × new_share" both; other words as `locale.word` has them."""
+    if isinstance(name, str) and " " in name and name not in CATALOGUE:
+        return re.sub(r"\w+", lambda found: kpi_name(found[0], language), name)
     return getattr(CATALOGUE[name], language) if name in CATALOGUE else locale.word(name, language)
+
+
+def amount(value, unit, currency, language="en", *, change=False):
+    """A KPI's value for a sentence or a chart, rounded to what a reader needs.
+
+    `unit` is that of the catalogue. A `change` has its sign; of a share it is in
+    percentage points.
+    """
+    if value is None or value != value:
+        return locale.MISSING
+    if unit == "share":
+        said = locale.points(value, language) if change else locale.share(value, language)
+    elif unit in ("currency", "currency_per_unit"):
+        said = locale.money(value, currency, language, 0 if unit == "currency" and (abs(value) >= 100 or not value) else 2)
+    else:
+        said = locale.number(value, language, {"x": 2, "count": 0, "persons": 0}.get(unit, 1))
+    return locale.signed(said, value) if change else said
 
 
 def safe(cell):

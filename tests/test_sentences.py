@@ -107,10 +107,10 @@ def said(before, after, tree, segments=("s",)):
     base = pd.DataFrame(rows).reindex(columns=["period", "channel", "campaign", "currency", *BASE])
     base[list(BASE)] = base[list(BASE)].astype(float)
     tree = kpi.Tree.parse(tree)
-    return both(sentences.kpi, kpi.explain(base, tree=tree), kpi.movers(base, tree=tree))
+    return both(sentences.kpi, kpi.nodes(base, tree=tree), kpi.kinds(base, tree=tree))
 
 
-SALES = "revenue = orders * aov; orders = visits * cvr"
+SALES = "revenue = orders * aov; orders = visits * cvr_visit"
 
 
 def test_revenue_that_rose_names_what_helped_and_what_hurt():
@@ -130,7 +130,7 @@ def test_nothing_changed_and_all_offset():
 
 def test_a_change_that_is_only_rounding_is_none():
     before = {"visits": 3, "orders": 0.3, "revenue": 0.1 + 0.2}
-    assert said(before, before | {"revenue": 0.3}, SALES) == "Revenue did not change: €0."
+    assert said(before, before | {"revenue": 0.3}, SALES) == "Revenue did not change: €0.30."
 
 
 def test_growth_from_nothing_has_no_percentage():
@@ -141,7 +141,7 @@ def test_growth_from_nothing_has_no_percentage():
 
 def test_a_fall_to_nothing():
     found = said({"visits": 10, "orders": 5, "revenue": 500}, {"visits": 10, "orders": 0, "revenue": 0}, SALES)
-    assert found == "Revenue fell by €500 (-100.0 %) to €0. Most harm: Conversion rate (-€500)."
+    assert found == "Revenue fell by €500 (-100.0 %) to €0. Most harm: Conversion rate (visits) (-€500)."
 
 
 def test_of_a_root_that_should_fall_a_rise_is_harm():
@@ -156,9 +156,9 @@ def test_of_a_root_without_a_good_direction_nothing_helps_or_hurts():
 
 
 def test_a_share_is_said_in_per_cent_and_its_change_in_points():
-    found = said({"orders": 10, "visits": 200}, {"orders": 11, "visits": 200}, "cvr = orders / visits")
+    found = said({"orders": 10, "visits": 200}, {"orders": 11, "visits": 200}, "cvr_visit = orders / visits")
     assert found == (
-        "Conversion rate rose by 0.50 percentage points (+10.0 %) to 5.5 %. "
+        "Conversion rate (visits) rose by 0.50 percentage points (+10.0 %) to 5.5 %. "
         "Most help: Orders (+0.50 percentage points)."
     )
 
@@ -174,7 +174,7 @@ def test_a_shift_between_segments_is_named_only_where_it_is_one():
         {"visits": (100, 100), "orders": (10, 2)}, {"visits": (50, 150), "orders": (5, 3)}, SALES.split("; ")[1], "ab"
     )
     assert (
-        "Behind the change of “Conversion rate” stands a shift between segments (-4) more than their own rates (+0)"
+        "Behind the change of “Conversion rate (visits)” stands a shift between segments (-4) more than their own rates (+0)"
         in shift.replace("(0)", "(+0)")
     )
     own = said(
@@ -194,7 +194,40 @@ def test_a_shift_between_segments_is_named_only_where_it_is_one():
 
 def test_a_broken_chain_is_said_by_its_name():
     found = said({"visits": 10, "orders": 2}, {"visits": 0, "orders": 5}, SALES.split("; ")[1])
-    assert found == "Orders rose by 3 (+150.0 %) to 5. Most help: not allocated (+3)."
+    assert found == "Orders rose by 3 (+150.0 %) to 5. Most help: Orders, not allocated (+3)."
+
+
+def by_day(before, after, **columns):
+    """The sentence of one segment from daily visits and orders of four weeks each."""
+    days = pd.date_range("2025-06-02", periods=56)
+    since, last = days[[0, 28]].repeat(28), days[[27, 55]].repeat(28)
+    base = pd.DataFrame({"date": days, "since": since, "last_day": last, "currency": "EUR", "channel": "c"})
+    base["period"], base["campaign"] = ["before"] * 28 + ["after"] * 28, "c"
+    base["visits"], base["orders"] = 100.0, [float(orders) for orders in (*before, *after)]
+    tree = kpi.Tree.parse("orders = visits * cvr_visit")
+    return both(sentences.kpi, kpi.nodes(base, tree=tree), kpi.kinds(base, tree=tree))
+
+
+def test_a_change_says_whether_it_is_more_than_the_days_vary_anyway():
+    noisy, calm = [2, 9, 4, 7] * 7, [5, 6] * 14
+    assert "within the usual variation of its days (between -" in by_day(noisy, [n + 1 for n in noisy[::-1]])
+    clear = by_day(calm, [n + 4 for n in calm])
+    assert "more than the usual variation of its days (between +" in clear
+    same = by_day(noisy, noisy)
+    assert same.startswith("Orders did not change: 154.") and "usual" not in same
+
+
+def test_where_every_segment_moved_the_other_way_the_sentence_says_so():
+    found = said(
+        {"visits": (1000, 1000), "orders": (80, 20)},
+        {"visits": (500, 4000), "orders": (45, 90)},
+        "cvr_visit = orders / visits",
+        "ab",
+    )
+    assert "fell by 2.00 percentage points" in found
+    tree = "orders = visits * cvr_visit"
+    found = said({"visits": (1000, 1000), "orders": (80, 20)}, {"visits": (500, 4000), "orders": (45, 90)}, tree, "ab")
+    assert "own rates of “Conversion rate (visits)” all moved the other way (+" in found
 
 
 # Attribution

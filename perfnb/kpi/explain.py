@@ -42,8 +42,8 @@ def nodes(table, *, tree=DEFAULT, period=None, compare="previous", action="order
     after, change, growth (change / before), weight (root units per unit of the
     node), contribution, low, high (95 %), within_noise (the interval holds 0),
     share (of the root's change; null when that is nearly 0), numerator and
-    denominator before and after (ratios), method, flag, action, currency. The
-    children of a node add up to it.
+    denominator before and after (ratios), root, method, flag, action, currency.
+    The children of a node add up to it.
     """
     base = _base(table, period, compare, (), action)
     grown = _grow(base, tree, method, draws, seed)
@@ -88,7 +88,7 @@ def nodes(table, *, tree=DEFAULT, period=None, compare="previous", action="order
     ]
     ratios = ["numerator_before", "denominator_before", "numerator_after", "denominator_after"]
     interval = ["contribution", "low", "high", "within_noise", "share"]
-    return found[[*order, *interval, *ratios, "method", "flag", "action", "currency"]]
+    return found[[*order, *interval, *ratios, "root", "method", "flag", "action", "currency"]]
 
 
 def explain(
@@ -118,8 +118,8 @@ def explain(
     numerator_without_denominator), before, after (of the KPI in the segment),
     numerator and denominator before and after (ratios), contribution (unit of
     the root), low, high (95 %), within_noise, share (of the root's change),
-    unit, method, action, currency; the largest first. All rows add up to the
-    root's change.
+    unit, root, method, action, currency; the largest first. All rows add up to
+    the root's change.
     """
     base = _base(table, period, compare, by, action)
     grown = _grow(base, tree, method, draws, seed, by)
@@ -155,7 +155,7 @@ def kinds(
     undefined, unallocated), contribution (unit of the root), low, high (95 %),
     within_noise, share (of the root's change), reversal (true where every segment's
     own rate moved one way and the total the other: Simpson's paradox), unit,
-    method, action, currency; the largest first.
+    root, method, action, currency; the largest first.
     """
     base = _base(table, period, compare, by, action)
     grown = _grow(base, tree, method, draws, seed, by)
@@ -170,7 +170,7 @@ def kinds(
     found = _stated(pd.DataFrame(rows), grown, base)
     found = found.assign(size=found["contribution"].abs())
     found = found.sort_values(["size", "kpi"], ascending=[False, True], ignore_index=True)
-    return found[["kpi", "kind", *_ESTIMATE, "reversal", "unit", "method", "action", "currency"]]
+    return found[["kpi", "kind", *_ESTIMATE, "reversal", "unit", "root", "method", "action", "currency"]]
 
 
 def decompose(tree, before, after, *, method="auto"):
@@ -181,8 +181,8 @@ def decompose(tree, before, after, *, method="auto"):
     not split.
 
     Returns one row per node: path, kpi, depth, op (null at the leaves), before,
-    after, change, contribution (unit of the root), share, method. The children
-    of a node add up to it.
+    after, change, contribution (unit of the root), share, root, method. The
+    children of a node add up to it.
     """
     ends = [tree.evaluate({name: float(value) for name, value in end.items()}) for end in (before, after)]
     given = set(before) & set(after)
@@ -202,7 +202,7 @@ def decompose(tree, before, after, *, method="auto"):
     ]
     found = pd.DataFrame(rows)
     found["share"] = found["contribution"] / change if abs(change) > _floor(values[tree.root]) else np.nan
-    return found.assign(method=method)
+    return found.assign(root=tree.root, method=method)
 
 
 @dataclass(frozen=True)
@@ -460,7 +460,7 @@ def _stated(found, grown, base):
     uses = {name for name, one in CATALOGUE.items() if "conversions" in one.columns}
     action = base["action"].iloc[0] if "action" in base else None
     found["action"] = [action if name in uses else None for name in found["kpi"]]
-    return found.assign(method=grown.method, currency=base["currency"].iloc[0])
+    return found.assign(root=grown.tree.root, method=grown.method, currency=base["currency"].iloc[0])
 
 
 def _floor(root):

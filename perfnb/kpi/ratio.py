@@ -142,7 +142,7 @@ def factors(base, *, tree=DEFAULT, by=("channel", "campaign"), draws=noise.DRAWS
 
     Returns one row per segment and factor: (by), factor (volume, mix, or the id
     of a rate), before, after (of the root in the segment), contribution (unit of
-    the root), low, high (95 %), within_noise, method, kpi (the root), unit,
+    the root), low, high (95 %), within_noise, unit (of the root), root, method,
     currency; segments that moved most first.
     """
     tree = tree.measurable(base)
@@ -178,13 +178,13 @@ def factors(base, *, tree=DEFAULT, by=("channel", "campaign"), draws=noise.DRAWS
     found = found.sort_values(["moved", *by, "place"], ascending=[False, *([True] * len(by)), True], ignore_index=True)
     known = found["low"].notna()
     found["within_noise"] = ((found["low"] <= 0) & (found["high"] >= 0)).astype("boolean").where(known)
-    found = found.assign(method=method, kpi=tree.root)
+    found = found.assign(method=method, root=tree.root)
     found = found.assign(unit=kpi(tree.root).unit, currency=base["currency"].iloc[0])
     return found[[*by, "factor", "before", "after", "contribution", "low", "high", "within_noise", *_ENDS]]
 
 
 _FACTS = ["numerator_before", "denominator_before", "numerator_after", "denominator_after", "before", "after"]
-_ENDS = ["method", "kpi", "unit", "currency"]
+_ENDS = ["unit", "root", "method", "currency"]
 
 
 def _ratio(base, name):

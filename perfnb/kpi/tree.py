@@ -246,8 +246,10 @@ def present(base):
     names = [name for name in base.columns if name in _BASE_COLUMNS]
     sums = base.groupby("period")[names].sum(min_count=1)
     known = sums.notna()
-    for name, parts in (("revenue", sums["orders"].eq(0)), ("other_visits", known["visits"] & known["clicks"])):
-        known[name] |= parts
+    if {"revenue", "orders"} <= set(names):
+        known["revenue"] |= sums["orders"].eq(0)
+    if {"other_visits", "visits", "clicks"} <= set(names):
+        known["other_visits"] |= known["visits"] & known["clicks"]
     return {name for name in names if known[name].all() and base[name].notna().any()}
 
 
