@@ -5,10 +5,10 @@ from statistics import NormalDist
 
 import numpy as np
 
-__all__ = ["mean", "wilson"]
+__all__ = ["mean", "t", "wilson"]
 
 _Z = NormalDist().inv_cdf(0.975)
-# Student's t at 0.975, where the expansion in `_t` is not exact to four digits.
+# Student's t at 0.975, where the expansion in `t` is not exact to four digits.
 _T = {1: 12.706205, 2: 4.302653, 3: 3.182446, 4: 2.776445, 5: 2.570582}
 
 
@@ -31,11 +31,12 @@ def mean(mean, variance, n):
     """Lower and upper t limits of a mean from the sample variance and n; NaN where n < 2."""
     m, v, n = (np.asarray(values, float) for values in (mean, variance, n))
     with np.errstate(divide="ignore", invalid="ignore"):
-        half = np.array([_t(degrees) for degrees in (n - 1).ravel()]).reshape(n.shape) * np.sqrt(v / n)
+        half = np.array([t(degrees) for degrees in (n - 1).ravel()]).reshape(n.shape) * np.sqrt(v / n)
     return m - half, m + half
 
 
-def _t(degrees):
+def t(degrees):
+    """Student's t at 0.975 for the degrees of freedom, from 6 on to four digits; NaN below 1."""
     # Cornish-Fisher expansion, Abramowitz & Stegun 26.7.5; below 6 degrees the printed values.
     if not degrees >= 1:
         return math.nan

@@ -58,9 +58,10 @@ class Period:
 
     @classmethod
     def parse(cls, text, *, end=None):
-        """A period from "2025", "2025-08", "2025-08-04..2025-08-31" (both included) or "last 28 days".
+        """A period from "2025", "2025-08", "2025-08-04..2025-08-31" (both included), "last 28 days" or "last month".
 
-        "last n days" ends before the day `end`, which must then be given: the first day after the data.
+        "last n days" ends before the day `end`, which must then be given: the first day after the data. "last
+        month" is the last whole month before it.
         """
         text = str(text).strip()
         try:
@@ -81,8 +82,12 @@ class Period:
                 return cls(end - timedelta(days=int(match[1])), end)
             except OverflowError:
                 raise BadParameter(f"{text!r} begins before the first day there was") from None
+        if text == "last month" and end is not None:
+            until = end.replace(day=1)
+            return cls((until - timedelta(days=1)).replace(day=1), until)
         raise BadParameter(
-            f"{text!r} is no period; expected '2025', '2025-08', '2025-08-04..2025-08-31' or 'last 28 days'"
+            f"{text!r} is no period; expected '2025', '2025-08', '2025-08-04..2025-08-31', 'last 28 days' or "
+            "'last month'"
         )
 
     @property

@@ -1,9 +1,14 @@
 """Headlines: one or two sentences made from result tables, true whatever the numbers are."""
 
+import math
+
+import pandas as pd
+
 from perfnb import locale
+from perfnb.kpi.catalogue import CATALOGUE
 from perfnb.tables import amount, kpi_name, safe
 
-__all__ = ["Sentence", "attribution", "funnel", "journey", "kpi"]
+__all__ = ["Sentence", "actions", "alerts", "attribution", "change", "funnel", "journey", "kpi", "targets"]
 
 
 _ROUNDING = 1e-9  # of the larger value: what is less did not move
@@ -101,7 +106,8 @@ def kpi(nodes, kinds, *, language="en"):
     if way != "kpi_same" and root["low"] == root["low"]:
         between = {"low": said_of(root["low"], change=True), "high": said_of(root["high"], change=True)}
         said += locale.text(f"headline.{'kpi_noise' if root['within_noise'] else 'kpi_clear'}", language, **between)
-    leaves = nodes[nodes["op"].isna() & (nodes["contribution"].abs() > rounding)]
+    leaves = _once(nodes[nodes["op"].isna()])
+    leaves = leaves[leaves["contribution"].abs() > rounding]
     helped = leaves["contribution"] * _BETTER.get(root["direction"], 0)
     for key, found in (("kpi_help", leaves[helped > 0]), ("kpi_hurt", leaves[helped < 0])):
         if len(found):
@@ -113,6 +119,13 @@ def kpi(nodes, kinds, *, language="en"):
             worth = said_of(most["contribution"], change=True)
             said += locale.text(f"headline.{key}", language, name=name, contribution=worth, usual=usual)
     return Sentence(said + _mix(kinds, rounding, said_of, language))
+
+
+def _once(leaves):
+    """A KPI that stands in several places of the tree has one contribution, and then no interval."""
+    several = leaves["kpi"].duplicated(keep=False) & leaves["kpi"].ne("unallocated")
+    sums = leaves[several].groupby("kpi", as_index=False)["contribution"].sum()
+    return pd.concat([leaves[~several], sums.assign(path=sums["kpi"])], ignore_index=True)
 
 
 def _mix(kinds, rounding, said_of, language):
@@ -131,6 +144,137 @@ def _mix(kinds, rounding, said_of, language):
     return locale.text(
         f"headline.{'kpi_reversal' if turned else 'kpi_mix'}", language, name=kpi_name(name, language), **parts
     )
+
+
+def targets(tracked, *, language="en"):
+    """Where the targets stand, from `kpi.track`: how many hold, and which is missed by most of its own size."""
+    judged = tracked[tracked["status"].isin(["green", "amber", "red"])]
+    if judged.empty:
+        return Sentence(locale.text("headline.targets_none", language))
+    held = int((judged["status"] == "green").sum())
+    facts = {"held": locale.number(held, language), "all": locale.number(len(judged), language)}
+    said = locale.text(f"headline.targets_{'one' if len(judged) == 1 else 'many'}", language, **facts)
+    behind = judged[judged["gap"] < 0]
+    if len(behind):
+        size = behind["expected"].abs()
+        missed = (-behind["gap"] / size.where(size > 0)).fillna(math.inf)
+        worst = behind.loc[missed.idxmax()]
+
+        def said_of(value, change=False):
+            return amount(value, worst["unit"], worst["currency"], language, change=change).removeprefix("+")
+
+        facts = {
+            "kpi": _of(worst, ("channel", "campaign"), language),
+            "gap": said_of(-worst["gap"], change=True),
+            "share": locale.share(missed.max(), language),
+        }
+        said += locale.text(f"headline.targets_{'behind' if worst['days_left'] else 'over'}", language, **facts)
+        if worst["days_left"] and worst["projection_low"] == worst["projection_low"]:
+            ends = {"low": worst["projection_low"], "high": worst["projection_high"]}
+            facts = {name: said_of(value) for name, value in ends.items()}
+            facts |= {"projection": said_of(worst["projection"]), "target": said_of(worst["target"])}
+            said += locale.text("headline.targets_pace", language, **facts)
+    return Sentence(said)
+
+
+def alerts(found, *, by=("channel",), language="en"):
+    """How many series behaved unusually, and the dearest of them, from `kpi.alerts` of one day or more."""
+    raised = found[found["status"].isin(["high", "low"])]
+    thin = int((found["status"] == "too_few").sum())
+    facts = {"all": locale.number(len(found), language), "thin": locale.number(thin, language)}
+    if raised.empty:
+        return Sentence(locale.text("headline.alerts_none", language, **facts))
+    first = raised.iloc[0]
+    unit = CATALOGUE[first["kpi"]].unit
+    facts |= {
+        "raised": locale.number(len(raised), language),
+        "kpi": _of(first, by, language),
+        "day": locale.day(first["date"], language),
+        "value": amount(first["value"], unit, first["currency"], language),
+        "expected": amount(first["expected"], unit, first["currency"], language),
+    }
+    return Sentence(locale.text(f"headline.alerts_{'one' if len(raised) == 1 else 'many'}", language, **facts))
+
+
+def change(result, *, language="en"):
+    """What a change at a day did, from `kpi.before_after`: with its interval, or that it cannot be told apart."""
+    row = result.iloc[0]
+    whole = locale.text("headline.whole", language)
+    facts = {"kpi": kpi_name(row["kpi"], language), "segment": row["segment"] or whole}
+    if row["status"] == "no_result":
+        return Sentence(locale.text("headline.change_none", language, **facts))
+    way = {"separable_up": "up", "separable_down": "down"}.get(row["status"], "not")
+    ends = (row["low"], row["high"]) if way != "down" else (-row["high"], -row["low"])
+    extra = ("extra_low", "extra_high") if way != "down" else ("extra_high", "extra_low")
+    sign = -1 if way == "down" else 1
+    for name, value in zip(("effect", "low", "high"), (sign * row["effect"], *ends), strict=True):
+        said = locale.share(value, language)
+        facts[name] = locale.signed(said, value) if way == "not" else said
+    for name, own in zip(("extra", "extra_low", "extra_high"), ("extra", *extra), strict=True):
+        said = amount(sign * row[own], row["unit"], row["currency"], language, change=True)
+        facts[name] = said.removeprefix("+")
+    facts["usual"] = locale.share(row["usual_high"] if row["effect"] >= 0 else -row["usual_low"], language)
+    against = "against" if _known(row["control"]) else "before"
+    named = {"control": row["control"], "window": locale.number(row["window"], language)}
+    facts["against"] = locale.text(f"headline.change_{against}", language, **named)
+    said = locale.text(f"headline.change_{way}", language, **facts)
+    known = {"history": locale.number(row["history"], language)}
+    known["empty_days"] = locale.number(row["empty_days"], language)
+    flags = str(row["flag"] or "").split(", ")
+    for flag in ("no_control", "short_history", "empty_days"):
+        said += locale.text(f"headline.change_{flag}", language, **known) if flag in flags else ""
+    return Sentence(said)
+
+
+def actions(priorities, *, by=("channel", "campaign"), language="en"):
+    """What to do about each finding of `kpi.priorities`, in words.
+
+    Returns one row per finding: rank, what_to_do (text in the language), worth
+    (unit of the root), low, high (95 %), root, currency.
+    """
+    said = []
+    for row in priorities.to_dict("records"):
+        unit, currency = CATALOGUE[row["root"]].unit, row["currency"]
+        where = " · ".join(str(locale.word(row[key], language)) for key in by if _known(row[key]))
+        facts = {"where": where or locale.text("headline.whole", language), "kpi": kpi_name(row["kpi"], language)}
+        look = locale.text(f"look.{_LOOK.get(row['kpi'], 'other')}", language)
+        if row["finding"] == "alarm":
+            facts["day"] = locale.day(row["date"], language)
+            own = CATALOGUE[row["kpi"]].unit
+            facts |= {end: amount(row[end], own, currency, language) for end in ("before", "after")}
+        else:
+            facts |= {end: amount(row[end], unit, currency, language) for end in ("before", "after")}
+            facts |= {"root": kpi_name(row["root"], language)}
+        kind = "part" if row["finding"] == "segment" and not _known(row["before"]) else row["finding"]
+        text = locale.text(f"headline.action_{kind}", language, **facts, look=look)
+        usual = row["finding"] == "segment" and bool(_known(row["within_noise"]) and row["within_noise"])
+        said.append(text + (locale.text("headline.action_noise", language) if usual else ""))
+    found = priorities[["rank", "worth", "low", "high", "root", "currency"]].copy()
+    found.insert(1, "what_to_do", pd.Series(said, index=found.index, dtype=object))
+    return found
+
+
+# Where a change of a factor usually has its reason.
+_LOOK = {
+    "volume": "traffic",
+    "visits": "traffic",
+    "clicks": "traffic",
+    "impressions": "traffic",
+    "ctr": "advertisement",
+}
+_LOOK |= {"cvr": "page", "cvr_visit": "page", "orders": "page", "leads": "page", "aov": "basket", "cost": "bids"}
+_LOOK |= {"cpc": "bids", "cpo": "bids"}
+
+
+def _known(value):
+    return value is not None and value == value and value != "(unknown)"
+
+
+def _of(row, by, language):
+    """A KPI's name, and of which part of the whole."""
+    where = " · ".join(str(locale.word(row[key], language)) for key in by if key in row and _known(row[key]))
+    name = kpi_name(row["kpi"], language)
+    return f"{name} ({where})" if where else name
 
 
 def attribution(comparison, distance, *, conversion="order", language="en"):

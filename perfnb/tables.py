@@ -14,7 +14,7 @@ from perfnb.kpi.catalogue import CATALOGUE
 
 __all__ = ["Shown", "across", "amount", "kpi_name", "show"]
 
-_TEXTS = ("text", "word", "path", "kpi", "id", "currency")
+_TEXTS = ("text", "word", "flags", "path", "kpi", "id", "currency")
 # Facts for programs, not for readers: the unit decides how other columns print, the rest is one line for all rows.
 _HIDDEN = ("currency", "definition", "unit", "direction")
 
@@ -175,6 +175,8 @@ def _neighbour(name, table, row):
     """low and high are in the unit of the estimate beside them; value is money."""
     if name == "value":
         return "money"
+    if "effect" in table:
+        return "signed_share"
     if "contribution" in table and "root" in table:
         return _change(table["root"].iloc[row])
     if "kpi" in table:
@@ -212,9 +214,17 @@ def _cell(value, unit, currency, language):
         return str(value)
     if unit == "kpi":
         return kpi_name(value, language)
+    if unit == "flags":
+        return ", ".join(_flag(one, language) for one in str(value).split(", "))
     if unit == "path":
         return locale.path(value, language)
     return str(locale.word(value, language))
+
+
+def _flag(value, language):
+    """A note's words; after a colon stands the KPI that it is about."""
+    said, _, name = value.partition(":")
+    return " ".join(filter(None, [str(locale.word(said, language)), kpi_name(name, language)]))
 
 
 def kpi_name(name, language="en"):
@@ -235,7 +245,9 @@ def amount(value, unit, currency, language="en", *, change=False):
     if unit == "share":
         said = locale.points(value, language) if change else locale.share(value, language)
     elif unit in ("currency", "currency_per_unit"):
-        said = locale.money(value, currency, language, 0 if unit == "currency" and (abs(value) >= 100 or not value) else 2)
+        said = locale.money(
+            value, currency, language, 0 if unit == "currency" and (abs(value) >= 100 or not value) else 2
+        )
     else:
         said = locale.number(value, language, {"x": 2, "count": 0, "persons": 0}.get(unit, 1))
     return locale.signed(said, value) if change else said

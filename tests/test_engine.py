@@ -107,6 +107,7 @@ def _nothing(table):
         (" 2025-12 ", date(2025, 12, 1), date(2026, 1, 1)),
         ("2025-08-04..2025-08-04", date(2025, 8, 4), date(2025, 8, 5)),
         ("last 28 days", date(2025, 8, 4), date(2025, 9, 1)),
+        ("last month", date(2025, 8, 1), date(2025, 9, 1)),
     ],
 )
 def test_periods(text, since, until):

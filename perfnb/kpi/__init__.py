@@ -1,9 +1,15 @@
 """KPIs: the catalogue, the tree from reach to transaction, who moved it, targets, alerts, before and after."""
 
+from perfnb.kpi.alerts import alerts, chart
+from perfnb.kpi.before_after import before_after, placebos
 from perfnb.kpi.catalogue import CATALOGUE, Kpi
+from perfnb.kpi.course import course
 from perfnb.kpi.explain import decompose, explain, kinds, nodes
+from perfnb.kpi.factors import factors
 from perfnb.kpi.figures import base, daily, figures, source, span
-from perfnb.kpi.ratio import factors, split, split_within
+from perfnb.kpi.priorities import priorities
+from perfnb.kpi.ratio import split, split_within
+from perfnb.kpi.targets import Target, gap, okr, sensitivity, targets, track
 from perfnb.kpi.tree import DEFAULT, TREES, Tree, lint
 
 __all__ = [
@@ -11,18 +17,30 @@ __all__ = [
     "DEFAULT",
     "TREES",
     "Kpi",
+    "Target",
     "Tree",
+    "alerts",
     "base",
+    "before_after",
+    "chart",
+    "course",
     "daily",
     "decompose",
     "explain",
     "factors",
     "figures",
+    "gap",
     "kinds",
     "lint",
     "nodes",
+    "okr",
+    "placebos",
+    "priorities",
+    "sensitivity",
     "source",
     "span",
     "split",
     "split_within",
+    "targets",
+    "track",
 ]

@@ -46,7 +46,7 @@ def nodes(table, *, tree=DEFAULT, period=None, compare="previous", action="order
     The children of a node add up to it.
     """
     base = _base(table, period, compare, (), action)
-    grown = _grow(base, tree, method, draws, seed)
+    grown = grow(base, tree, method, draws, seed)
     rows = []
     for spot in grown.spots:
         before, after = (float(side[0]) for side in spot.value)
@@ -122,8 +122,8 @@ def explain(
     the root's change.
     """
     base = _base(table, period, compare, by, action)
-    grown = _grow(base, tree, method, draws, seed, by)
-    parts = [_rows(effect, grown, by) for effect in _effects(grown)]
+    grown = grow(base, tree, method, draws, seed, by)
+    parts = [_rows(effect, grown, by) for effect in effects(grown)]
     found = pd.concat(parts, ignore_index=True)
     found["unit"] = found["kpi"].map({name: one.unit for name, one in CATALOGUE.items()})
     found = _stated(found, grown, base)
@@ -158,9 +158,9 @@ def kinds(
     root, method, action, currency; the largest first.
     """
     base = _base(table, period, compare, by, action)
-    grown = _grow(base, tree, method, draws, seed, by)
+    grown = grow(base, tree, method, draws, seed, by)
     rows = []
-    for effect in _effects(grown):
+    for effect in effects(grown):
         whole = effect.size.sum(axis=1)
         low, high = limits(whole, grown.weeks)
         row = {"kpi": effect.kpi, "kind": effect.kind, "contribution": float(whole[0]), "low": low, "high": high}
@@ -265,7 +265,7 @@ def _base(table, period, compare, by, action):
     return table
 
 
-def _grow(base, tree, method, draws, seed, by=()):
+def grow(base, tree, method, draws, seed, by=()):
     tree = tree.measurable(base)
     drawn = sums(base, by=by, draws=draws, seed=seed)
     whole = {name: part.sum(axis=2) for name, part in drawn.parts.items()}
@@ -275,7 +275,7 @@ def _grow(base, tree, method, draws, seed, by=()):
         broken = [child for child in children if child in hanging]
         if broken:
             kept, top = _after_break(children, broken, whole) if op == "*" else ((), None)
-            flags[name] = "chain_broken_at:" + ",".join(broken)
+            flags[name] = ", ".join(f"chain_broken_at:{child}" for child in broken)
             key = f"{name}/{UNALLOCATED}"
             values[key] = values[name] if top is None else top
             split[name] = (op, (key, *kept))
@@ -283,7 +283,7 @@ def _grow(base, tree, method, draws, seed, by=()):
             split[name] = (op, children)
         made = apply(split[name][0], [values[child] for child in split[name][1]]) if len(split[name][1]) > 1 else None
         if made is not None and not np.allclose(made[:, 0], values[name][:, 0], rtol=_TINY, atol=_TINY):
-            flags[name] = ";".join(filter(None, [flags.get(name), "formula_differs"]))
+            flags[name] = ", ".join(filter(None, [flags.get(name), "formula_differs"]))
             values[f"{name}/made"], closed[name] = made, values[name] - made
     method = _method(method, split, values)
     spots = _climb(tree.root, split, closed, values, method, flags)
@@ -394,7 +394,7 @@ def _climb(root, split, closed, values, method, flags=None):
     return spots
 
 
-def _effects(grown):
+def effects(grown):
     """The contributions of every leaf by segment and kind, and what has no segment."""
     total = {}
     for spot in grown.spots:

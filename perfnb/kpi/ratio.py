@@ -1,7 +1,6 @@
 """Rate or mix: a ratio's change split over segments, symmetric in time (Kitagawa 1955)."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -9,8 +8,6 @@ import pandas as pd
 from perfnb.errors import BadParameter
 from perfnb.kpi import noise
 from perfnb.kpi.catalogue import kpi
-from perfnb.kpi.tree import DEFAULT, measured
-from perfnb.kpi.weights import weights
 
 
 @dataclass(frozen=True)
@@ -131,60 +128,7 @@ def split_within(base, kpi_name, *, by=("channel", "campaign")):
     return found[["kpi", *by, "status", *_FACTS, *effects]]
 
 
-def factors(base, *, tree=DEFAULT, by=("channel", "campaign"), draws=noise.DRAWS, seed=0):
-    """What every factor did in every segment: each segment as volume × its share × its own rates.
-
-    The tree's product from the root down (as visits × conversion rate × order
-    value) is laid flat for every segment; a new or lost one is mix. Its figures
-    differ factor by factor from those of `kpi.explain`, which goes through the
-    whole tree; both add up to the change of the root. Log-mean, or Shapley for
-    all where a value is negative.
-
-    Returns one row per segment and factor: (by), factor (volume, mix, or the id
-    of a rate), before, after (of the root in the segment), contribution (unit of
-    the root), low, high (95 %), within_noise, unit (of the root), root, method,
-    currency; segments that moved most first.
-    """
-    tree = tree.measurable(base)
-    drawn = noise.sums(base, by=by, draws=draws, seed=seed)
-    chain = _chain(tree, drawn.parts)
-    measures = [np.nan_to_num(kpi(name).top(drawn.parts)) for name in chain]
-    first = measures[0].sum(axis=2, keepdims=True)
-    with np.errstate(all="ignore"):
-        sides = [np.where(first != 0, measures[0] / first, 0.0)]
-        sides += [np.where(low != 0, high / low, np.nan) for low, high in pairwise(measures)]
-    # A rate without a base takes its value of the other period: the segment is new or lost, and that is mix.
-    sides = [np.nan_to_num(np.where(np.isnan(side), side[::-1], side)) for side in sides]
-    values = [np.broadcast_to(first, measures[0].shape), *sides]
-    root = measures[-1]
-    made = np.prod(values, axis=0)
-    method = "shapley" if min(value[:, 0].min() for value in values) < 0 else "logmean"
-    own = weights("*", made, values, method)
-    names = ["volume", "mix", *chain[1:]]
-    effects = {name: part * (value[1] - value[0]) for name, part, value in zip(names, own, values, strict=True)}
-    # Orders without visits, revenue without orders: what the product does not make.
-    left = (root[1] - root[0]) - (made[1] - made[0])
-    if np.abs(left[0]).max() > 1e-9 * max(np.abs(root[:, 0]).max(), 1e-300):
-        effects["undefined"] = left
-    moved = np.abs(root[1, 0] - root[0, 0])
-    rows = []
-    for name, effect in effects.items():
-        low, high = noise.limits(effect, drawn.weeks)
-        part = drawn.segments.assign(factor=name, before=root[0, 0], after=root[1, 0], contribution=effect[0])
-        rows.append(part.assign(low=low, high=high, moved=moved))
-    found = pd.concat(rows, ignore_index=True)
-    order = {name: place for place, name in enumerate(effects)}
-    found = found.assign(place=found["factor"].map(order))
-    found = found.sort_values(["moved", *by, "place"], ascending=[False, *([True] * len(by)), True], ignore_index=True)
-    known = found["low"].notna()
-    found["within_noise"] = ((found["low"] <= 0) & (found["high"] >= 0)).astype("boolean").where(known)
-    found = found.assign(method=method, root=tree.root)
-    found = found.assign(unit=kpi(tree.root).unit, currency=base["currency"].iloc[0])
-    return found[[*by, "factor", "before", "after", "contribution", "low", "high", "within_noise", *_ENDS]]
-
-
 _FACTS = ["numerator_before", "denominator_before", "numerator_after", "denominator_after", "before", "after"]
-_ENDS = ["unit", "root", "method", "currency"]
 
 
 def _ratio(base, name):
@@ -201,27 +145,3 @@ def _described(segments, one, top, bottom):
     own = np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom != 0)
     facts = {"numerator_before": top[0], "denominator_before": bottom[0], "numerator_after": top[1]}
     return segments.assign(**facts, denominator_after=bottom[1], before=own[0], after=own[1])
-
-
-def _chain(tree, sums):
-    """[m0, r1, r2 …] with root = m0 × r1 × r2 and each rate over the measure before it, from the tree's products."""
-
-    def flat(name):
-        if tree.operator(name) != "*":
-            return [name]
-        return [part for child in tree.children(name) for part in flat(child)]
-
-    parts = [name for name in flat(tree.root) if measured(name, sums)]
-    chain = [name for name in parts if not kpi(name).denominator][:1]
-    while chain:
-        measure = kpi(chain[-1]).terms[0]
-        after = next((name for name in parts if name not in chain and kpi(name).terms[1] == measure), None)
-        if after is None:
-            break
-        chain.append(after)
-    if not chain or len(chain) != len(flat(tree.root)) or kpi(chain[-1]).terms[0] != kpi(tree.root).terms[0]:
-        raise BadParameter(
-            f"tree: {tree.root} is no product of a sum and rates over it (as orders × aov), so no factors by segment. "
-            "See kpi.explain"
-        )
-    return chain
