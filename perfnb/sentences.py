@@ -80,8 +80,8 @@ def journey(paths, ends, *, conversion="order", language="en"):
     )
 
 
-def kpi(nodes, kinds, *, language="en"):
-    """What happened to the root and why, from `kpi.nodes` and `kpi.kinds`.
+def kpi(nodes, kinds, *, explained=None, by=("channel", "campaign"), language="en"):
+    """What happened to the root and why, from `kpi.nodes` and `kpi.kinds`; with `kpi.explain`, whose shift it was.
 
     Helping is what moves the root where it should go: cost per order down. Of a
     root without such a direction (cost) nothing is said to help or harm. A
@@ -118,7 +118,7 @@ def kpi(nodes, kinds, *, language="en"):
             usual = locale.text("headline.kpi_usual", language) if most["low"] <= 0 <= most["high"] else ""
             worth = said_of(most["contribution"], change=True)
             said += locale.text(f"headline.{key}", language, name=name, contribution=worth, usual=usual)
-    return Sentence(said + _mix(kinds, rounding, said_of, language))
+    return Sentence(said + _mix(kinds, explained, by, rounding, said_of, language))
 
 
 def _once(leaves):
@@ -128,7 +128,7 @@ def _once(leaves):
     return pd.concat([leaves[~several], sums.assign(path=sums["kpi"])], ignore_index=True)
 
 
-def _mix(kinds, rounding, said_of, language):
+def _mix(kinds, explained, by, rounding, said_of, language):
     """What the total of a rate hides: a shift between segments that outweighs their own rates."""
     wide = kinds.pivot_table(index="kpi", columns="kind", values="contribution", aggfunc="sum", fill_value=0.0)
     if not {"mix", "rate"} <= set(wide):
@@ -136,14 +136,21 @@ def _mix(kinds, rounding, said_of, language):
     mix, rate = wide["mix"], wide["rate"]
     # Where rate and mix nearly cancel, neither stands behind the little that is left.
     wide = wide[(mix.abs() > rate.abs() + rounding) & ((mix + rate).abs() > mix.abs() / 2 + rounding)]
+    usual = kinds[kinds["kind"].eq("mix") & kinds["within_noise"].fillna(False).astype(bool)]
+    wide = wide[~wide.index.isin(usual["kpi"])]
     if wide.empty:
         return ""
     name = wide["mix"].abs().idxmax()
     parts = {kind: said_of(wide.loc[name, kind], change=True) for kind in ("mix", "rate")}
     turned = kinds.loc[kinds["kpi"] == name, "reversal"].any()
-    return locale.text(
-        f"headline.{'kpi_reversal' if turned else 'kpi_mix'}", language, name=kpi_name(name, language), **parts
-    )
+    key = f"headline.{'kpi_reversal' if turned else 'kpi_mix'}"
+    said = locale.text(key, language, name=kpi_name(name, language), **parts)
+    if explained is None:
+        return said
+    own = explained[(explained["kpi"] == name) & (explained["kind"] == "mix")]
+    most = own.loc[(own["contribution"] * math.copysign(1, wide.loc[name, "mix"])).idxmax()]
+    facts = {"where": _where(most, by, language), "contribution": said_of(most["contribution"], change=True)}
+    return said + locale.text("headline.kpi_shift", language, **facts)
 
 
 def targets(tracked, *, language="en"):
@@ -229,14 +236,16 @@ def change(result, *, language="en"):
 def actions(priorities, *, by=("channel", "campaign"), language="en"):
     """What to do about each finding of `kpi.priorities`, in words.
 
-    Returns one row per finding: rank, what_to_do (text in the language), worth
+    Returns one row per finding: rank, what_to_do (text in the language), worse_by
     (unit of the root), low, high (95 %), root, currency.
     """
     said = []
     for row in priorities.to_dict("records"):
         unit, currency = CATALOGUE[row["root"]].unit, row["currency"]
-        where = " · ".join(str(locale.word(row[key], language)) for key in by if _known(row[key]))
-        facts = {"where": where or locale.text("headline.whole", language), "kpi": kpi_name(row["kpi"], language)}
+        facts = {
+            "where": _where(row, by, language) or locale.text("headline.whole", language),
+            "kpi": kpi_name(row["kpi"], language),
+        }
         look = locale.text(f"look.{_LOOK.get(row['kpi'], 'other')}", language)
         if row["finding"] == "alarm":
             facts["day"] = locale.day(row["date"], language)
@@ -249,7 +258,7 @@ def actions(priorities, *, by=("channel", "campaign"), language="en"):
         text = locale.text(f"headline.action_{kind}", language, **facts, look=look)
         usual = row["finding"] == "segment" and bool(_known(row["within_noise"]) and row["within_noise"])
         said.append(text + (locale.text("headline.action_noise", language) if usual else ""))
-    found = priorities[["rank", "worth", "low", "high", "root", "currency"]].copy()
+    found = priorities[["rank", "worse_by", "low", "high", "root", "currency"]].copy()
     found.insert(1, "what_to_do", pd.Series(said, index=found.index, dtype=object))
     return found
 
@@ -270,10 +279,14 @@ def _known(value):
     return value is not None and value == value and value != "(unknown)"
 
 
+def _where(row, by, language):
+    """The segment that a row is of, as "Paid Search · Brand"; nothing for the whole."""
+    return " · ".join(str(locale.word(row[key], language)) for key in by if key in row and _known(row[key]))
+
+
 def _of(row, by, language):
     """A KPI's name, and of which part of the whole."""
-    where = " · ".join(str(locale.word(row[key], language)) for key in by if key in row and _known(row[key]))
-    name = kpi_name(row["kpi"], language)
+    where, name = _where(row, by, language), kpi_name(row["kpi"], language)
     return f"{name} ({where})" if where else name
 
 

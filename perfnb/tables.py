@@ -16,7 +16,7 @@ __all__ = ["Shown", "across", "amount", "kpi_name", "show"]
 
 _TEXTS = ("text", "word", "flags", "path", "kpi", "id", "currency")
 # Facts for programs, not for readers: the unit decides how other columns print, the rest is one line for all rows.
-_HIDDEN = ("currency", "definition", "unit", "direction")
+_HIDDEN = ("currency", "definition", "unit", "direction", "root")
 
 
 # Units of the catalogue that are printed as another.
@@ -78,7 +78,9 @@ def show(table, *, language="en", columns=None, top=None):
     if table.empty:
         return Shown((), (), (), locale.text("show.empty", language))
     names = [name for name in (columns or table.columns) if columns or name not in _HIDDEN]
-    names = [name for name in names if columns or table[name].notna().any()]
+    # Of what was asked for, only texts that no row has are left out: a campaign where all targets are for the whole.
+    empty = [name for name in names if not table[name].notna().any()]
+    names = [name for name in names if name not in empty or (columns and _unit(name, table, 0) not in _TEXTS)]
     currencies = list(table["currency"]) if "currency" in table else [None] * len(table)
     cells = [
         [_cell(value, _unit(name, table, row), currencies[row], language) for row, value in enumerate(table[name])]
@@ -95,7 +97,10 @@ def show(table, *, language="en", columns=None, top=None):
     if len(table) < rows:
         caption = "; ".join(filter(None, [caption, _cut(len(table), rows, language)]))
     numbers = tuple(_unit(name, table, 0) not in _TEXTS for name in names)
-    return Shown(tuple(zip(*cells, strict=True)), tuple(_label(name, language) for name in names), numbers, caption)
+    # Beside an expected figure and its distance, low and high are the usual range of a day and no interval.
+    usual = {"low": "usual_low", "high": "usual_high"} if {"expected", "z"} <= set(table) else {}
+    labels = tuple(_label(usual.get(name, name), language) for name in names)
+    return Shown(tuple(zip(*cells, strict=True)), labels, numbers, caption)
 
 
 def across(table, *, rows, columns, values, top=None, language="en"):
@@ -155,6 +160,8 @@ def _unit(name, table, row):
         return _kpi_unit(table["kpi"].iloc[row])
     if unit == "root":
         return _change(table["root"].iloc[row])
+    if unit == "root_plain":
+        return _kpi_unit(table["root"].iloc[row])
     if unit == "like":
         return _neighbour(name, table, row)
     return unit
@@ -177,6 +184,8 @@ def _neighbour(name, table, row):
         return "money"
     if "effect" in table:
         return "signed_share"
+    if "worse_by" in table:
+        return _kpi_unit(table["root"].iloc[row])
     if "contribution" in table and "root" in table:
         return _change(table["root"].iloc[row])
     if "kpi" in table:
@@ -197,7 +206,7 @@ def _cell(value, unit, currency, language):
     if unit == "share":
         return locale.share(float(value), language)
     if unit == "points":
-        return locale.points(value, language)
+        return f"{locale.number(100 * value, language, 2)}\N{NO-BREAK SPACE}{locale.text('show.pp', language)}"
     if unit == "signed_share":
         return locale.signed(locale.share(float(value), language), value)
     if unit == "money":

@@ -22,7 +22,8 @@ def rewrite(path):
         config = Config(KernelManager=channel)
         NotebookClient(notebook, config=config, record_timing=False, resources=resources).execute()
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-    notebook.metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    own = {"perfnb": notebook.metadata["perfnb"]} if "perfnb" in notebook.metadata else {}
+    notebook.metadata = {"kernelspec": kernel, "language_info": {"name": "python"}} | own
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
     nbformat.validate(notebook)

@@ -29,8 +29,8 @@ def tagged(path, tag):
     return [cell for cell in cells(path, "code") if tag in cell["metadata"].get("tags", [])]
 
 
-def test_there_are_four():
-    assert NAMES == ["attribution", "customer_journey", "funnel_dropoff", "kpi_tree"]
+def test_there_are_five():
+    assert NAMES == ["attribution", "customer_journey", "executive_summary", "funnel_dropoff", "kpi_tree"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
@@ -71,7 +71,7 @@ class TestMaking:
 
 @pytest.fixture(scope="module")
 def german(tmp_path_factory):
-    """All four on other parameters than their defaults, in German."""
+    """All on other parameters than their defaults, in German."""
     out = tmp_path_factory.mktemp("reports") / "german"
     texts = {
         "language": "de",
@@ -94,7 +94,7 @@ def german(tmp_path_factory):
 
 def test_they_run_with_other_parameters(german):
     _, manifest, funnel = german
-    assert [row["error"] for row in [*manifest["notebooks"], *funnel["notebooks"]]] == [None] * 5
+    assert [row["error"] for row in [*manifest["notebooks"], *funnel["notebooks"]]] == [None] * 6
 
 
 def test_german_reports_are_german(german):

@@ -2,7 +2,7 @@
 
 from perfnb.kpi.alerts import alerts, chart
 from perfnb.kpi.before_after import before_after, placebos
-from perfnb.kpi.catalogue import CATALOGUE, Kpi
+from perfnb.kpi.catalogue import CATALOGUE, Kpi, describe
 from perfnb.kpi.course import course
 from perfnb.kpi.explain import decompose, explain, kinds, nodes
 from perfnb.kpi.factors import factors
@@ -11,6 +11,7 @@ from perfnb.kpi.priorities import priorities
 from perfnb.kpi.ratio import split, split_within
 from perfnb.kpi.targets import Target, gap, okr, sensitivity, targets, track
 from perfnb.kpi.tree import DEFAULT, TREES, Tree, lint
+from perfnb.kpi.value import measurable, value
 
 __all__ = [
     "CATALOGUE",
@@ -26,12 +27,14 @@ __all__ = [
     "course",
     "daily",
     "decompose",
+    "describe",
     "explain",
     "factors",
     "figures",
     "gap",
     "kinds",
     "lint",
+    "measurable",
     "nodes",
     "okr",
     "placebos",
@@ -43,4 +46,5 @@ __all__ = [
     "split_within",
     "targets",
     "track",
+    "value",
 ]

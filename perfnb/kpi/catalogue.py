@@ -16,6 +16,8 @@ from perfnb.errors import BadParameter
 BASE = ("impressions", "clicks", "ad_visits", "other_visits", "visits", "engaged_visits", "leads", "orders")
 BASE += ("new_customers", "revenue", "contribution", "cost")
 
+# The classes whose figures are sums, or sums divided by sums.
+SUMMED = ("additive", "ratio", "duration")
 # Base columns that hold what no sum over rows may: "once" stands in one row of the asked group (the same person or
 # order may be in the next one), "first" and "last" are balances, of the first or last day.
 NOT_SUMMED = dict.fromkeys(("reach", "recipients", "visitors", "customers", "influenced_revenue"), "once")
@@ -130,9 +132,10 @@ def describe(name, *, language="en"):
     """
     one = kpi(name)
     words = {field: locale.text(f"describe.{field}.{getattr(one, field)}", language) for field in _WORDS}
-    tags = [locale.text(f"describe.tags.{tag}", language) for tag in one.tags.split()]
+    tags = [locale.text(f"describe.tags.{tag}", language) for tag in one.tags.split() if tag != "amounts"]
     facts = {
-        "name": f"{getattr(one, language)} ({one.id})",
+        "name": getattr(one, language),
+        "id": one.id,
         "level": ", ".join([words["level"], *tags]),
         "indicator": words["indicator"],
         "formula": one.equation,

@@ -130,11 +130,8 @@ def explain(
     found = found.assign(size=found["contribution"].abs()).sort_values(
         ["size", "kpi", *by, "kind"], ascending=[False, True, *([True] * len(by)), True], ignore_index=True
     )
-    ratios = ["numerator_before", "denominator_before", "numerator_after", "denominator_after"]
-    order = ["kpi", *by, "kind", "status", "before", "after", *ratios]
-    return found[
-        [*order, "contribution", "low", "high", "within_noise", "share", "unit", "method", "action", "currency"]
-    ]
+    order = ["kpi", *by, "kind", "status", "before", "after", *_RATIOS, *_ESTIMATE]
+    return found[[*order, "unit", "root", "method", "action", "currency"]]
 
 
 def kinds(

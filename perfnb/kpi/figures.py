@@ -7,17 +7,13 @@ import pandas as pd
 from perfnb import columns
 from perfnb.engine import Table, identifier, label, literal
 from perfnb.errors import BadParameter, MissingTable
-from perfnb.kpi.catalogue import BASE, CATALOGUE
+from perfnb.kpi.catalogue import BASE, CATALOGUE, NOT_SUMMED, SUMMED
 from perfnb.period import Period, duration
 
 # Base columns beyond our own that a table may bring (calls, downloads …): those that may be summed.
-_SUMMED = frozenset(
-    column
-    for one in CATALOGUE.values()
-    if one.aggregation in ("additive", "ratio", "duration")
-    for column in one.columns
-) - {one.id for one in CATALOGUE.values() if one.aggregation in ("distinct", "stock", "index")}
-
+_SUMMED = frozenset(column for one in CATALOGUE.values() if one.aggregation in SUMMED for column in one.columns) - set(
+    NOT_SUMMED
+)
 _TYPES = {
     "date": "DATE",
     "channel": "VARCHAR",
@@ -174,12 +170,18 @@ def base(figures, *, period, compare="previous", by=("channel", "campaign"), act
 def parts(figures, names, *, action="orders"):
     """{base column: SQL of one row's figure} for a table of campaigns; a typed NULL for what it does not have."""
     visits, clicks = figures.column("visits", "BIGINT"), figures.column("clicks", "BIGINT")
-    sql = {name: figures.column(name, "DOUBLE") for name in names}
+    sql = {name: _number(figures, name) for name in names}
     # Exports of organic channels say 0 clicks or none at all: either way their visits are no clicks that arrived.
     own = {"ad_visits": f"CASE WHEN {clicks} > 0 THEN {visits} END"}
     own["other_visits"] = f"CASE WHEN {clicks} > 0 THEN NULL ELSE {visits} END"
-    own["conversions"] = figures.column(action, "DOUBLE")
+    own["conversions"] = _number(figures, action)
     return sql | {name: text for name, text in own.items() if name in sql}
+
+
+def _number(figures, name):
+    """A column as a number: one that is not ours may be text still, as CSV has it."""
+    sql = figures.column(name, "DOUBLE")
+    return f"CAST({sql} AS DOUBLE)" if figures.columns.get(name) in ("VARCHAR", "STRING", "string") else sql
 
 
 def _sums(figures, spans, by, action):

@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 
 from perfnb.errors import BadParameter, PerfnbError, UnreadableData
-from perfnb.kpi.catalogue import CATALOGUE, kpi
+from perfnb.kpi.catalogue import CATALOGUE, SUMMED, kpi
 from perfnb.kpi.weights import MOST
 
 _OPERATORS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
-_SUMMED = ("additive", "ratio", "duration")
 _SIGNS = {"+": " + ", "-": " − ", "*": " × ", "/": " ÷ "}
 
 
@@ -216,7 +215,7 @@ def lint(tree, *, base=None):
         if not any(bool(one.denominator) is denominator for one in known):
             found.append(("kind", "warn", None, f"no {kind} KPI"))
     for one in known:
-        if one.id in tree.leaves and one.aggregation not in _SUMMED:
+        if one.id in tree.leaves and one.aggregation not in SUMMED:
             said = f"{one.id} is {one.aggregation}: it cannot be summed over days or segments"
             found.append(("aggregation", "error", one.id, said))
     for name in names:
@@ -315,6 +314,8 @@ TREES |= {
     for name, text in {
         "shop": "revenue = orders * aov; orders = visits * cvr_visit; visits = ad_visits + other_visits; "
         "ad_visits = clicks * visits_per_click; clicks = impressions * ctr",
+        "canvas": "revenue = orders * aov; orders = leads * orders_per_lead; leads = visits * cr_visitor_lead; "
+        "visits = impressions * visits_per_impression",
         "transaction": "revenue = orders * aov; orders = clicks * cvr; clicks = impressions * ctr",
         "roas": "roas = (cvr * aov) / cpc",
         "cac": "paid_cac = cpc / (cvr * new_share)",

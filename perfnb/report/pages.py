@@ -59,6 +59,7 @@ def page(node, *, row, manifest, failed_cell, folder):
         words=text,
         row=row,
         manifest=manifest,
+        layout=node.metadata.get("perfnb", {}).get("layout"),
         seconds=duration(row["seconds"], text),
         blocks=_blocks(cells, title=row["title"], words=text, folder=folder, lifted=lifted, row=row),
         parameters={name: shown(value) for name, value in row["parameters"].items()},
