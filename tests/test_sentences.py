@@ -197,7 +197,7 @@ def test_a_broken_chain_is_said_by_its_name():
     assert found == "Orders rose by 3 (+150.0 %) to 5. Most help: Orders, not allocated (+3)."
 
 
-def by_day(before, after, **columns):
+def by_day(before, after):
     """The sentence of one segment from daily visits and orders of four weeks each."""
     days = pd.date_range("2025-06-02", periods=56)
     since, last = days[[0, 28]].repeat(28), days[[27, 55]].repeat(28)
@@ -228,6 +228,125 @@ def test_where_every_segment_moved_the_other_way_the_sentence_says_so():
     tree = "orders = visits * cvr_visit"
     found = said({"visits": (1000, 1000), "orders": (80, 20)}, {"visits": (500, 4000), "orders": (45, 90)}, tree, "ab")
     assert "own rates of “Conversion rate (visits)” all moved the other way (+" in found
+
+
+# Targets, alerts, a change, what to do
+
+TRACKED = {"channel": None, "campaign": None, "unit": "count", "currency": "EUR", "days_left": 0, "kpi": "orders"}
+TRACKED |= {"target": 100.0, "projection": np.nan, "projection_low": np.nan, "projection_high": np.nan}
+
+
+def tracked(*rows):
+    return pd.DataFrame([TRACKED | row for row in rows])
+
+
+def test_targets_say_how_many_hold_and_what_is_furthest_behind_for_its_size():
+    good = {"status": "green", "gap": 5.0, "expected": 100.0}
+    assert both(sentences.targets, tracked(good)) == "1 of 1 target is on track."
+    far = {"status": "red", "gap": -20.0, "expected": 50.0}
+    dear = {"kpi": "revenue", "unit": "currency", "status": "amber", "gap": -4000.0, "expected": 100_000.0}
+    assert both(sentences.targets, tracked(good, dear, far)) == (
+        "1 of 3 targets are on track. Orders missed its target by 20 (40.0 %)."
+    )
+    running = far | {
+        "days_left": 9,
+        "channel": "Email",
+        "projection": 60.0,
+        "projection_low": 50,
+        "projection_high": 71,
+    }
+    assert both(sentences.targets, tracked(running)) == (
+        "0 of 1 target is on track. Orders (Email) is 20 (40.0 %) behind what is due by now. "
+        "At this pace it ends at 60 (50 to 71) of 100."
+    )
+
+
+def test_targets_that_nobody_can_judge_and_one_of_nothing():
+    none = {"status": "no_data", "gap": np.nan, "expected": np.nan}
+    assert both(sentences.targets, tracked(none)) == "No target of this period can be judged with these data."
+    assert both(sentences.targets, tracked().reindex(columns=[*TRACKED, "status"])).startswith("No target")
+    over = {"status": "red", "gap": -3.0, "expected": 0.0}
+    assert "missed its target by 3" in both(sentences.targets, tracked(over))
+
+
+def series(**row):
+    day = pd.Timestamp("2025-08-31")
+    return {
+        "date": day,
+        "channel": "A",
+        "kpi": "orders",
+        "status": "ok",
+        "value": 9.0,
+        "expected": 9.0,
+        "currency": "EUR",
+    } | row
+
+
+def dated(found):
+    """The English sentence; the German one writes its days in other digits."""
+    english, german = (plain(sentences.alerts(found, language=language)) for language in LANGUAGES)
+    assert "31.08.2025" in german and "{" not in german and "nan" not in german
+    return english
+
+
+def test_alerts_count_the_unusual_and_those_too_few_to_tell():
+    quiet = pd.DataFrame([series(), series(status="too_few")])
+    assert both(sentences.alerts, quiet) == (
+        "None of 2 daily figures was unusual; 1 were too few to show even an outage."
+    )
+    loud = pd.DataFrame(
+        [series(status="low", value=1.0, kpi="cvr_visit", expected=0.25), series(), series(status="high")]
+    )
+    assert dated(loud.iloc[:2]).startswith(
+        "1 of 2 daily figures was unusual: Conversion rate (visits) (A) on 31 Aug 2025, 100.0 % where about 25.0 % was"
+    )
+    assert dated(loud).startswith("2 of 3 daily figures were unusual; the dearest: Conversion rate")
+
+
+def test_actions_name_the_place_the_factor_and_whether_to_wait():
+    row = {"rank": 1, "finding": "segment", "channel": "A", "date": pd.NaT, "root": "revenue", "before": 900.0}
+    row |= {"after": 500.0, "worse_by": 400.0, "low": 10.0, "high": 790.0, "within_noise": False, "kpi": "aov"}
+    row |= {"currency": "EUR"}
+    alarm = {"finding": "alarm", "date": pd.Timestamp("2025-08-31"), "kpi": "orders", "before": 20.0, "after": 0.0}
+    rows = [row, row | {"within_noise": True, "channel": None}, row | alarm, row | {"before": np.nan, "kpi": "cpc"}]
+    texts = [plain(text) for text in sentences.actions(pd.DataFrame(rows), by=["channel"])["what_to_do"]]
+    assert texts[0].startswith("A: Revenue went from €900 to €500, most of it through Average order value.")
+    assert texts[1].startswith("The whole: ") and texts[1].endswith("watch, do not act yet.")
+    assert texts[2].startswith("A: Orders was 0 on 31 Aug 2025, where about 20 was usual.")
+    assert "nan" not in texts[3] and "–" not in texts[3] and "Cost per click" in texts[3]
+    german = sentences.actions(pd.DataFrame(rows), by=["channel"], language="de")["what_to_do"]
+    assert german.str.contains("{", regex=False).sum() == 0 and german[0].startswith("A: Umsatz ging von 900")
+
+
+CHANGED = {"kpi": "orders", "segment": "Paid Search", "control": "Email", "unit": "count", "currency": "EUR"}
+CHANGED |= {"effect": 0.12, "low": 0.04, "high": 0.21, "extra": 24.0, "extra_low": 8.0, "extra_high": 42.0}
+CHANGED |= {"usual_low": -0.07, "usual_high": 0.08, "status": "separable_up", "flag": None, "window": 14}
+CHANGED |= {"history": 182, "empty_days": 0}
+
+
+def test_a_change_is_said_with_its_interval_or_that_it_cannot_be_told_apart():
+    def said(**row):
+        return both(sentences.change, pd.DataFrame([CHANGED | row]))
+
+    assert said() == (
+        "Orders (Paid Search) rose by 12.0 % against the control Email (4.0 % to 21.0 %), "
+        "24 more than expected (8 to 42)."
+    )
+    turned = {"effect": "effect", "low": "high", "high": "low"}
+    turned |= {"extra": "extra", "extra_low": "extra_high", "extra_high": "extra_low"}
+    fell = {name: -CHANGED[other] for name, other in turned.items()}
+    assert said(**fell, status="separable_down") == (
+        "Orders (Paid Search) fell by 12.0 % against the control Email (4.0 % to 21.0 %), "
+        "24 less than expected (8 to 42)."
+    )
+    assert said(status="not_separable", low=-0.02, effect=0.05) == (
+        "Orders (Paid Search): +5.0 % against the control Email (-2.0 % to +21.0 %); "
+        "this is not separable from the usual variation (± 8.0 %)."
+    )
+    alone = said(control=None, segment=None, flag="no_control, short_history", history=70)
+    assert alone.startswith("Orders (The whole) rose by 12.0 % against the 14 days before (")
+    assert "what the market did is in it" in alone and "history is short (70 days)" in alone
+    assert "no result" in said(status="no_result", **dict.fromkeys(("effect", "low", "high"), np.nan))
 
 
 # Attribution

@@ -2,26 +2,33 @@
 
 Every function takes the table and `ax` (a figure of its own when None) and
 returns the Axes. Colours mean one thing each: blue what was counted, grey what
-was lost or is context, orange what hurts, models and groups their own.
+was lost or is context, models and groups their own. Of what moved a KPI blue helps
+and orange hurts, and what is hollow is within the usual variation.
 """
 
 from perfnb.plot.attribution import credits, returns
 from perfnb.plot.funnel import funnel, funnel_by, over_time
 from perfnb.plot.journey import contacts, ends, paths, satisfaction, stages, transitions
-from perfnb.plot.kpi import kpi_tree, movers
+from perfnb.plot.kpi import control_chart, factors, movers, placebos, targets, waterfall
+from perfnb.plot.kpi_tree import kpi_tree
 
 __all__ = [
     "contacts",
+    "control_chart",
     "credits",
     "ends",
+    "factors",
     "funnel",
     "funnel_by",
     "kpi_tree",
     "movers",
     "over_time",
     "paths",
+    "placebos",
     "returns",
     "satisfaction",
     "stages",
+    "targets",
     "transitions",
+    "waterfall",
 ]

@@ -4,6 +4,8 @@ import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextToPath
 
 from perfnb import locale
 
@@ -20,7 +22,16 @@ MODELS = {
     "markov": ("#882255", "o"),
     "truth": ("#000000", "D"),
 }
+# How a target stands: never these colours alone, always with their sign.
+STATUS = {
+    "green": ("#2A8F5B", "\N{CHECK MARK}"),
+    "amber": ("#F0B429", "!"),
+    "red": ("#A61B29", "\N{BALLOT X}"),
+    "context": (MUTED, "\N{BULLET}"),
+    "no_data": (MUTED, "\N{EN DASH}"),
+}
 _DPI = 144
+_PAGE_DPI = 120  # of pages that are wider than other charts
 _WIDTH = 8.0
 
 
@@ -34,6 +45,36 @@ def axes(ax, height, width=_WIDTH):
         ax.spines[side].set_color(GREY)
     ax.tick_params(colors=INK, length=0, labelsize=9)
     return ax
+
+
+def page(ax, width, height):
+    """Axes measured in inches from the top left corner, and by how much what is drawn there must shrink or grow."""
+    if ax is None:
+        ax = plt.figure(figsize=(width, height), dpi=_PAGE_DPI).add_axes((0, 0, 1, 1))
+        scale = 1.0
+    else:
+        box = ax.get_window_extent()
+        scale = min(box.width / width, box.height / height) / ax.figure.dpi
+        ax.set_aspect("equal", anchor="NW")
+    ax.set_axis_off()
+    ax.set_xlim(0, width)
+    ax.set_ylim(height, 0)
+    return ax, scale
+
+
+def text_width(said, size, weight="normal"):
+    """The width of a line of text in inches, with the little that a screen's whole pixels add to it."""
+    font = FontProperties(size=size, weight=weight)
+    return 1.04 * TextToPath().get_text_width_height_descent(said.replace(r"\$", "$"), font, False)[0] / 72
+
+
+def fitted(said, size, width, *, smallest, weight="normal"):
+    """The text and its size, made smaller down to `smallest` and then cut, so that it is no wider than `width`."""
+    wanted = text_width(said, size, weight)
+    size = max(smallest, min(size, size * width / wanted)) if wanted else size
+    while len(said) > 1 and text_width(said, size, weight) > width * 1.001:
+        said = said.removesuffix("…")[:-1].rstrip() + "…"
+    return said, size
 
 
 def empty(ax, language):
@@ -106,13 +147,14 @@ def legend(ax, **options):
     ax.legend(frameon=False, fontsize=9, labelcolor=INK, **options)
 
 
-def caption(ax, text):
+def caption(ax, text, width=110):
     """Small print below the chart, in as many lines as it needs."""
-    lines = textwrap.wrap(text, 110)
+    lines = textwrap.wrap(text, width)
+    ticks = len(ax.get_xticks()) and ax.xaxis.get_ticks_position() != "top"
     ax.annotate(
         "\n".join(lines).replace("$", r"\$"),
         (0, 0),
-        (0, -30 if ax.get_xlabel() else -22),
+        (0, -30 if ax.get_xlabel() else -22 if ticks else -10),
         xycoords="axes fraction",
         textcoords="offset points",
         fontsize=8,
