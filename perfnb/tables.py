@@ -202,7 +202,7 @@ def _cell(value, unit, currency, language):
     if unit.startswith("change_"):
         return locale.signed(_cell(value, unit.removeprefix("change_"), currency, language), value)
     if unit in ("count", "persons"):
-        return locale.number(float(value), language)
+        return _count(float(value), language)
     if unit == "share":
         return locale.share(float(value), language)
     if unit == "points":
@@ -228,6 +228,11 @@ def _cell(value, unit, currency, language):
     if unit == "path":
         return locale.path(value, language)
     return str(locale.word(value, language))
+
+
+def _count(value, language):
+    """A number of things; of few that were expected or made up, with a decimal: 0.4 orders are not none."""
+    return locale.number(value, language, 1 if abs(value) < 10 and abs(value - round(value)) > 1e-6 else 0)
 
 
 def _flag(value, language):
@@ -258,7 +263,8 @@ def amount(value, unit, currency, language="en", *, change=False):
             value, currency, language, 0 if unit == "currency" and (abs(value) >= 100 or not value) else 2
         )
     else:
-        said = locale.number(value, language, {"x": 2, "count": 0, "persons": 0}.get(unit, 1))
+        counts = unit in ("count", "persons")
+        said = _count(value, language) if counts else locale.number(value, language, 2 if unit == "x" else 1)
     return locale.signed(said, value) if change else said
 
 

@@ -11,8 +11,10 @@ from perfnb.plot.funnel import funnel, funnel_by, over_time
 from perfnb.plot.journey import contacts, ends, paths, satisfaction, stages, transitions
 from perfnb.plot.kpi import control_chart, factors, movers, placebos, targets, waterfall
 from perfnb.plot.kpi_tree import kpi_tree
+from perfnb.plot.style import canvas
 
 __all__ = [
+    "canvas",
     "contacts",
     "control_chart",
     "credits",

@@ -77,6 +77,11 @@ def fitted(said, size, width, *, smallest, weight="normal"):
     return said, size
 
 
+def canvas(height, width=_WIDTH):
+    """Axes of a new figure of this size in inches, for `ax=` where a chart should be smaller than it would make itself."""
+    return axes(None, height, width)
+
+
 def empty(ax, language):
     """Axes that say that there is nothing to draw."""
     ax = axes(ax, 1.2)

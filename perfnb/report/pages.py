@@ -9,6 +9,7 @@ harmless tags first.
 import base64
 import json
 import re
+import struct
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 from perfnb.report.execute import plain
 
 HERE = Path(__file__).parent
+_UPRIGHT = 1250  # pixels that an upright page shows in full size
 IMAGES = ("image/svg+xml", "image/png", "image/jpeg")
 KEPT = """
     table caption colgroup col thead tbody tfoot tr th td div span p br hr b strong i em u s small sub sup
@@ -153,11 +155,18 @@ def _output(output, alt):
     data = output.data
     for kind in IMAGES:
         if kind in data:
-            return {"kind": "image", "source": _embedded(kind, data[kind]), "alt": alt}
+            wide = kind == "image/png" and _is_wide(data[kind])
+            return {"kind": "image", "source": _embedded(kind, data[kind]), "alt": alt, "wide": wide}
     if "text/html" in data:
         return {"kind": "html", "html": harmless("".join(data["text/html"]))}
     text = plain("".join(data.get("text/markdown") or data.get("text/plain") or ""))
     return {"kind": "text", "text": text} if text.strip() else None
+
+
+def _is_wide(content):
+    """Whether a PNG is made for a page across: its text would be too small to read on one upright."""
+    width, height = struct.unpack(">II", base64.b64decode("".join(content)[:64])[16:24])
+    return width > _UPRIGHT and width > 1.6 * height
 
 
 def _embedded(kind, content):
