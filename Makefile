@@ -26,6 +26,9 @@ notebooks: .venv/report  ## run the notebooks and write their outputs into them
 
 benchmark: .venv/report  ## speed against the named peers, as ratios
 	$(BIN)/python benchmarks/report.py
+	$(BIN)/python benchmarks/kpi.py
+	$(BIN)/python benchmarks/alerts.py
+	$(BIN)/python benchmarks/before_after.py
 
 clean:  ## remove the environment and the reports
 	rm -rf .venv reports

@@ -118,7 +118,7 @@ def test_a_notebook_runs_and_shows_tables_charts_and_names_as_text(lab, browser)
         "return [...document.querySelectorAll('.jp-OutputArea-output[data-mime-type*=error]')].map(e => e.innerText)"
     )
     assert browser.execute_script(errors) == []
-    assert browser.execute_script("return document.querySelectorAll('.jp-OutputArea-output img').length") == 2
+    assert browser.execute_script("return document.querySelectorAll('.jp-OutputArea-output img').length") == 5
     shown = "return [...document.querySelectorAll('table.perfnb td')].map(cell => cell.innerText)"
     assert AWKWARD in browser.execute_script(shown)
     maths = "return document.querySelectorAll('.jp-OutputArea mjx-container, .jp-OutputArea .MathJax').length"

@@ -120,7 +120,7 @@ def kpi(name):
     if found is None:
         near = difflib.get_close_matches(str(name), [*CATALOGUE, *_ALIASES], n=3)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise BadParameter(f"KPI {name!r} is not in the catalogue; {hint}All ids: perfnb.kpi.CATALOGUE")
+        raise BadParameter(f"KPI {name!r} is not in the catalogue. {hint}All ids: perfnb.kpi.CATALOGUE")
     return found
 
 

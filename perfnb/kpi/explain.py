@@ -15,7 +15,7 @@ from perfnb.kpi import figures
 from perfnb.kpi.catalogue import CATALOGUE, kpi
 from perfnb.kpi.noise import DRAWS, limits, sums
 from perfnb.kpi.ratio import kitagawa
-from perfnb.kpi.tree import DEFAULT, apply, measured
+from perfnb.kpi.tree import DEFAULT, apply, as_tree, keys, links, measured
 from perfnb.kpi.weights import METHODS, weights
 
 _TINY = 1e-9
@@ -31,10 +31,12 @@ def nodes(table, *, tree=DEFAULT, period=None, compare="previous", action="order
     `kpi.base`. Weights inside a node are log-mean (LMDI: Ang 2005) where all that
     is multiplied or divided is positive in both periods, else Shapley (Das Gupta
     1993) for the whole tree; `method` asks for one. The chain rule carries them
-    to the root. A rate with nothing to divide by in one period takes its value of
+    to the root. `tree` is a Tree or its text. A rate with nothing to divide by in one period takes its value of
     the other. Where something is divided by nothing (orders without clicks), the
     part above it stands in a row "unallocated"; so does what a formula does not
-    yield. A root that is undefined in a period is refused. Intervals are from
+    yield. A root that is undefined in a period is refused; one that the data do not
+    have gives way to the first node that they have (flag in_place_of). A ratio is
+    of all sums; where it counts rows whose denominator is unknown, its flag says so. Intervals are from
     days drawn again within their weekdays (`draws` times).
 
     Returns one row per node: path, kpi, depth, op (how its children make it; ""
@@ -47,6 +49,7 @@ def nodes(table, *, tree=DEFAULT, period=None, compare="previous", action="order
     """
     base = _base(table, period, compare, (), action)
     grown = grow(base, tree, method, draws, seed)
+    asked = as_tree(tree).root
     rows = []
     for spot in grown.spots:
         before, after = (float(side[0]) for side in spot.value)
@@ -60,11 +63,14 @@ def nodes(table, *, tree=DEFAULT, period=None, compare="previous", action="order
         if spot.kpi == UNALLOCATED:
             row |= {"level": spot.level, "unit": spot.unit, "before": np.nan, "after": np.nan}
         elif one and one.denominator and measured(spot.kpi, grown.sums):
+            row["flag"] = ", ".join(filter(None, [row["flag"], _beyond(base, one)])) or None
             for end, side in enumerate(("before", "after")):
                 top, bottom = (float(made(grown.sums)[end, 0]) for made in (one.top, one.bottom))
                 row |= {f"numerator_{side}": top, f"denominator_{side}": bottom}
                 row |= {side: top / bottom if bottom else np.nan}
         rows.append(row | {"change": after - before})
+    if asked != grown.tree.root:
+        rows[0]["flag"] = ", ".join(filter(None, [rows[0]["flag"], f"in_place_of:{asked}"]))
     found = pd.DataFrame(rows)
     for name in _RATIOS:
         found[name] = found.get(name, np.nan)
@@ -118,9 +124,11 @@ def explain(
     numerator_without_denominator), before, after (of the KPI in the segment),
     numerator and denominator before and after (ratios), contribution (unit of
     the root), low, high (95 %), within_noise, share (of the root's change),
-    unit, root, method, action, currency; the largest first. All rows add up to
-    the root's change.
+    unit, root, method, flag (few_weeks: fewer than four, so that intervals are
+    rough), action, currency; the largest first. All rows add up to the root's
+    change.
     """
+    by = keys(by)
     base = _base(table, period, compare, by, action)
     grown = grow(base, tree, method, draws, seed, by)
     parts = [_rows(effect, grown, by) for effect in effects(grown)]
@@ -131,7 +139,7 @@ def explain(
         ["size", "kpi", *by, "kind"], ascending=[False, True, *([True] * len(by)), True], ignore_index=True
     )
     order = ["kpi", *by, "kind", "status", "before", "after", *_RATIOS, *_ESTIMATE]
-    return found[[*order, "unit", "root", "method", "action", "currency"]]
+    return found[[*order, "unit", "root", "method", "flag", "action", "currency"]]
 
 
 def kinds(
@@ -152,8 +160,9 @@ def kinds(
     undefined, unallocated), contribution (unit of the root), low, high (95 %),
     within_noise, share (of the root's change), reversal (true where every segment's
     own rate moved one way and the total the other: Simpson's paradox), unit,
-    root, method, action, currency; the largest first.
+    root, method, flag (few_weeks), action, currency; the largest first.
     """
+    by = keys(by)
     base = _base(table, period, compare, by, action)
     grown = grow(base, tree, method, draws, seed, by)
     rows = []
@@ -167,7 +176,7 @@ def kinds(
     found = _stated(pd.DataFrame(rows), grown, base)
     found = found.assign(size=found["contribution"].abs())
     found = found.sort_values(["size", "kpi"], ascending=[False, True], ignore_index=True)
-    return found[["kpi", "kind", *_ESTIMATE, "reversal", "unit", "root", "method", "action", "currency"]]
+    return found[["kpi", "kind", *_ESTIMATE, "reversal", "unit", "root", "method", "flag", "action", "currency"]]
 
 
 def decompose(tree, before, after, *, method="auto"):
@@ -181,6 +190,7 @@ def decompose(tree, before, after, *, method="auto"):
     after, change, contribution (unit of the root), share, root, method. The
     children of a node add up to it.
     """
+    tree = as_tree(tree)
     ends = [tree.evaluate({name: float(value) for name, value in end.items()}) for end in (before, after)]
     given = set(before) & set(after)
     values = {name: np.array([[end[name]] for end in ends]) for name in ends[0]}
@@ -251,19 +261,15 @@ def _base(table, period, compare, by, action):
         if period is None:
             raise BadParameter("period: None; expected for example '2025-08' or 'last 28 days', to be compared")
         return figures.base(table, period=period, compare=compare, by=by, action=action)
-    missing = [name for name in by if name not in table]
-    if missing:
-        raise BadParameter(
-            f"by {missing[0]!r}: the sums of `kpi.base` are not split by it; found {', '.join(table.columns)}. "
-            "Give it to `kpi.base` as well"
-        )
     if period is not None:
         raise BadParameter(f"period {period!r}: the sums of `kpi.base` have their periods already; leave it out")
     return table
 
 
 def grow(base, tree, method, draws, seed, by=()):
-    tree = tree.measurable(base)
+    """The tree with its figures and places, by segment, for the data and every draw."""
+    tree = as_tree(tree).measurable(base)
+    action = base["action"].iloc[0] if "action" in base else "orders"
     drawn = sums(base, by=by, draws=draws, seed=seed)
     whole = {name: part.sum(axis=2) for name, part in drawn.parts.items()}
     values, hanging = _values(tree, whole)
@@ -271,7 +277,7 @@ def grow(base, tree, method, draws, seed, by=()):
     for name, op, children in tree.formulas:
         broken = [child for child in children if child in hanging]
         if broken:
-            kept, top = _after_break(children, broken, whole) if op == "*" else ((), None)
+            kept, top = _after_break(children, broken, whole, action) if op == "*" else ((), None)
             flags[name] = ", ".join(f"chain_broken_at:{child}" for child in broken)
             key = f"{name}/{UNALLOCATED}"
             values[key] = values[name] if top is None else top
@@ -303,10 +309,10 @@ def _values(tree, whole):
             values[name] = _rate(name, np.nan_to_num(top), np.nan_to_num(one.bottom(whole)))
         else:
             parts = [value(child) for child in tree.children(name)]
-            if tree.operator(name) == "/":
-                values[name] = _rate(name, *parts)
-            else:
-                values[name] = apply(tree.operator(name), parts)
+            # It has no formula of its own: what is divided by nothing below it leaves it without a value.
+            hanging.update({name} if hanging & set(tree.children(name)) else ())
+            joined = tree.operator(name) == "/"
+            values[name] = _rate(name, *parts) if joined else apply(tree.operator(name), parts)
         return values[name]
 
     def _rate(name, top, bottom):
@@ -323,34 +329,37 @@ def _values(tree, whole):
         found = np.where(np.isnan(found), found[::-1], found)
         return np.nan_to_num(found)
 
+    value(tree.root)
     for name, _, _ in tree.walk():
         value(name)
+    if tree.root in hanging:
+        broken = next(name for name, _, _ in reversed(tree.walk()) if name in hanging)
+        raise BadParameter(
+            f"tree: {tree.root} has no value in one of the periods: {broken} is something divided by nothing there. "
+            "Choose another period, or another root"
+        )
     return values, hanging
 
 
-def _after_break(children, broken, whole):
+def _after_break(children, broken, whole, action):
     """The rates right of the rightmost break of a chain m0 × m1/m0 × …, and the measure that stands for its left."""
-    chain, measure = [], None
-    rest = [child for child in children if child in CATALOGUE and measured(child, whole)]
-    if len(rest) < len(children):
+    line = chain(children, whole, action)
+    place = max((line.index(child) for child in broken), default=len(line)) if line else 0
+    if not line or place == len(line) - 1:
         return (), None
-    for child in rest:
-        if not kpi(child).denominator:
-            measure = kpi(child).terms[0]
-            chain.append(child)
-            break
-    while measure is not None:
-        found = next((child for child in rest if child not in chain and kpi(child).terms[1] == measure), None)
-        if found is None:
-            break
-        chain.append(found)
-        measure = kpi(found).terms[0]
-    if len(chain) < len(children):
-        return (), None
-    place = max(chain.index(child) for child in broken)
-    if place == len(chain) - 1:
-        return (), None
-    return tuple(chain[place + 1 :]), np.nan_to_num(kpi(chain[place]).top(whole))
+    return tuple(line[place + 1 :]), np.nan_to_num(kpi(line[place]).top(whole))
+
+
+def chain(names, columns, action):
+    """The factors of a product in the order m0, m1/m0, m2/m1 …; empty where they are no such chain."""
+    parts = [name for name in names if name in CATALOGUE and measured(name, columns)]
+    found = [name for name in parts if not kpi(name).denominator][:1]
+    while found and len(found) < len(names):
+        after = next((name for name in parts if name not in found and links(found[-1], name, action)), None)
+        if after is None:
+            return []
+        found.append(after)
+    return found
 
 
 def _method(method, split, values):
@@ -393,13 +402,15 @@ def _climb(root, split, closed, values, method, flags=None):
 
 def effects(grown):
     """The contributions of every leaf by segment and kind, and what has no segment."""
-    total = {}
+    total, lost = {}, {}
     for spot in grown.spots:
         if spot.kpi == UNALLOCATED:
             parent = spot.path.split("/")[-2]
-            yield _Effect(parent, UNALLOCATED, (spot.weight * (spot.value[1] - spot.value[0]))[:, None])
+            lost[parent] = lost.get(parent, 0.0) + spot.weight * (spot.value[1] - spot.value[0])
         elif spot.op is None:
             total[spot.kpi] = total.get(spot.kpi, 0.0) + spot.weight
+    for name, effect in lost.items():
+        yield _Effect(name, UNALLOCATED, effect[:, None])
     for name, weight in total.items():
         one = kpi(name)
         top = np.nan_to_num(one.top(grown.parts))
@@ -457,7 +468,19 @@ def _stated(found, grown, base):
     uses = {name for name, one in CATALOGUE.items() if "conversions" in one.columns}
     action = base["action"].iloc[0] if "action" in base else None
     found["action"] = [action if name in uses else None for name in found["kpi"]]
+    if known.any() and grown.weeks < 4:
+        own = found["flag"] if "flag" in found else [None] * len(found)
+        found["flag"] = [", ".join(filter(None, [one, "few_weeks"])) for one in own]
+    elif "flag" not in found:
+        found["flag"] = None
     return found.assign(root=grown.tree.root, method=grown.method, currency=base["currency"].iloc[0])
+
+
+def _beyond(base, one):
+    """A note where a ratio counts rows in whose denominator nothing is known: revenue of channels without a cost."""
+    top, bottom = (base[list(side)] for side in one.terms)
+    alone = top.notna().any(axis=1) & top.ne(0).any(axis=1) & bottom.isna().all(axis=1)
+    return "counts_rows_without_denominator" if alone.any() else None
 
 
 def _floor(root):

@@ -7,8 +7,8 @@ import pandas as pd
 
 from perfnb.kpi import noise
 from perfnb.kpi.catalogue import CATALOGUE, kpi
-from perfnb.kpi.explain import UNALLOCATED, effects, grow
-from perfnb.kpi.tree import DEFAULT, measured
+from perfnb.kpi.explain import UNALLOCATED, chain, effects, grow
+from perfnb.kpi.tree import DEFAULT, as_tree, keys
 from perfnb.kpi.weights import weights
 
 
@@ -31,18 +31,19 @@ def factors(base, *, tree=DEFAULT, by=("channel", "campaign"), draws=noise.DRAWS
     within_noise, unit (of the root), root, view, method, currency; segments that
     moved most first. Contributions of a segment add up to its change.
     """
-    tree = tree.measurable(base)
-    by = list(by)
+    tree = as_tree(tree).measurable(base)
+    action = base["action"].iloc[0] if "action" in base else "orders"
+    by = keys(by)
     drawn = noise.sums(base, by=by, draws=draws, seed=seed)
-    chain = _chain(tree, drawn.parts)
-    made = _flat(tree, chain, drawn) if chain else _leaves(base, tree, by, draws, seed)
+    line = _chain(tree, drawn.parts, action)
+    made = _flat(line, drawn) if line else _leaves(base, tree, by, draws, seed)
     rows = []
-    for keys, sizes, before, after in made["parts"]:
+    for segments, sizes, before, after in made["parts"]:
         change = sum(sizes.values())
         ends = dict(zip(("change_low", "change_high"), noise.limits(change, drawn.weeks), strict=True))
         for place, (name, size) in enumerate(sizes.items()):
             low, high = noise.limits(size, drawn.weeks)
-            part = keys.assign(factor=name, before=before, after=after, change=change[0], **ends)
+            part = segments.assign(factor=name, before=before, after=after, change=change[0], **ends)
             rows.append(part.assign(contribution=size[0], low=low, high=high, place=place))
     found = pd.concat(rows, ignore_index=True).assign(moved=lambda table: table["change"].abs())
     found = found.sort_values(["moved", *by, "place"], ascending=[False, *([True] * len(by)), True], ignore_index=True)
@@ -55,11 +56,11 @@ def factors(base, *, tree=DEFAULT, by=("channel", "campaign"), draws=noise.DRAWS
     return found[[*by, *order, "within_noise", "unit", "root", "view", "method", "currency"]]
 
 
-def _flat(tree, chain, drawn):
-    measures = [np.nan_to_num(kpi(name).top(drawn.parts)) for name in chain]
+def _flat(line, drawn):
+    measures = [np.nan_to_num(kpi(name).top(drawn.parts)) for name in line]
     first = measures[0].sum(axis=2, keepdims=True)
     with np.errstate(all="ignore"):
-        sides = [np.where(first != 0, measures[0] / first, 0.0)]
+        sides = [np.where(first != 0, measures[0] / first, np.nan)]
         sides += [np.where(low != 0, high / low, np.nan) for low, high in pairwise(measures)]
     # A rate without a base takes its value of the other period: the segment is new or lost, and that is mix.
     sides = [np.nan_to_num(np.where(np.isnan(side), side[::-1], side)) for side in sides]
@@ -67,7 +68,7 @@ def _flat(tree, chain, drawn):
     root, made = measures[-1], np.prod(values, axis=0)
     method = "shapley" if min(value[:, 0].min() for value in values) < 0 else "logmean"
     own = weights("*", made, values, method)
-    names = ["volume", "mix", *chain[1:]]
+    names = ["volume", "mix", *line[1:]]
     sizes = {name: part * (value[1] - value[0]) for name, part, value in zip(names, own, values, strict=True)}
     # Orders without visits, revenue without orders: what the product does not make.
     left = (root[1] - root[0]) - (made[1] - made[0])
@@ -91,22 +92,14 @@ def _leaves(base, tree, by, draws, seed):
     return {"parts": parts, "view": "tree", "method": grown.method}
 
 
-def _chain(tree, sums):
-    """[m0, r1, r2 …] with root = m0 × r1 × r2, each rate over the measure before it; empty for another tree."""
+def _chain(tree, sums, action):
+    """The tree's product laid flat, m0 × r1 × r2 …; empty for another tree."""
 
     def flat(name):
         if tree.operator(name) != "*":
             return [name]
         return [part for child in tree.children(name) for part in flat(child)]
 
-    parts = [name for name in flat(tree.root) if name in CATALOGUE and measured(name, sums)]
-    chain = [name for name in parts if not kpi(name).denominator][:1]
-    while chain:
-        measure = kpi(chain[-1]).terms[0]
-        after = next((name for name in parts if name not in chain and kpi(name).terms[1] == measure), None)
-        if after is None:
-            break
-        chain.append(after)
-    if len(chain) < 2 or len(chain) != len(flat(tree.root)) or tree.root not in CATALOGUE:
-        return []
-    return chain if kpi(chain[-1]).terms[0] == kpi(tree.root).terms[0] else []
+    found = chain(flat(tree.root), sums, action)
+    whole = len(found) > 1 and tree.root in CATALOGUE and kpi(found[-1]).terms[0] == kpi(tree.root).terms[0]
+    return found if whole else []

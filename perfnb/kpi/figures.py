@@ -133,7 +133,7 @@ def daily(figures, *, by=(), period="all", action="orders"):
     """
     if not isinstance(period, Period):
         period = figures.period(period)
-    return _sums(figures, (period,), by, action)
+    return _sums(figures, (period,), [by] if isinstance(by, str) else list(by), action)
 
 
 def base(figures, *, period, compare="previous", by=("channel", "campaign"), action="orders"):
@@ -152,7 +152,7 @@ def base(figures, *, period, compare="previous", by=("channel", "campaign"), act
     after, before = _periods(figures, period, compare)
     figures.whole(after)
     figures.whole(before, called=f"the period before, from compare={str(compare)!r},")
-    found = _sums(figures, (before, after), by, action)
+    found = _sums(figures, (before, after), [by] if isinstance(by, str) else list(by), action)
     parts = []
     for name, span in {"before": before, "after": after}.items():
         inside = found["date"].between(pd.Timestamp(span.since), pd.Timestamp(span.last_day))

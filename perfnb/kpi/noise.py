@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from perfnb.kpi.tree import present
+from perfnb.errors import BadParameter
+from perfnb.kpi.tree import keys, present
 
 DRAWS = 500
 _Z = 1.959963984540054
@@ -29,7 +30,15 @@ def sums(base, *, by=(), draws=DRAWS, seed=0):
     Within each period and weekday its days are drawn with replacement, the same
     days for all segments and columns; a day without rows counts as zero.
     """
-    by = list(by)
+    by = keys(by)
+    missing = [name for name in by if name not in base]
+    if missing:
+        raise BadParameter(
+            f"by {missing[0]!r}: the sums of `kpi.base` are not split by it; found {', '.join(base.columns)}. "
+            "Give it to `kpi.base` as well"
+        )
+    if draws < 0:
+        raise BadParameter(f"draws {draws}: expected how often days are drawn again, as 500; 0 for no intervals")
     names = sorted(present(base))
     codes = base.groupby(by, dropna=False, sort=True).ngroup().to_numpy() if by else np.zeros(len(base), int)
     segments = base[by].assign(code=codes).drop_duplicates("code").sort_values("code", ignore_index=True)[by]
@@ -55,7 +64,7 @@ def sums(base, *, by=(), draws=DRAWS, seed=0):
 
 def limits(effect, weeks):
     """Lower and upper 95 % limits of an effect (draws first): point ± 1.96 standard errors; NaN below two weeks."""
-    if weeks < 2 or len(effect) < 2:
+    if weeks < 2 or len(effect) < 3:
         nothing = np.full(effect.shape[1:], np.nan)
         return (nothing, nothing) if effect.ndim > 1 else (np.nan, np.nan)
     # Days drawn from m vary by (m − 1) / m of what days themselves do.

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from perfnb.kpi.catalogue import CATALOGUE
+from perfnb.kpi.tree import keys
 
 _SIGN = {"higher": -1, "lower": 1}
 _VOLUME = ("volume", "mix")
@@ -25,7 +26,7 @@ def priorities(factors, *, alerts=None, by=("channel", "campaign"), top=3):
     that did most, or the KPI that raised the alarm), kpi_worse_by (what that
     factor cost), currency.
     """
-    by = list(by)
+    by = keys(by)
     columns = ["rank", "finding", *by, "date", "root", "before", "after", "worse_by", "low", "high", "within_noise"]
     columns += ["kpi", "kpi_worse_by", "currency"]
     root = factors["root"].iloc[0]

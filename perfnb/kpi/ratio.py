@@ -7,7 +7,8 @@ import pandas as pd
 
 from perfnb.errors import BadParameter
 from perfnb.kpi import noise
-from perfnb.kpi.catalogue import kpi
+from perfnb.kpi.catalogue import NOT_SUMMED, kpi
+from perfnb.kpi.tree import keys
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ def split(base, kpi_name, *, by=("channel", "campaign"), draws=noise.DRAWS, seed
     (95 % of the total), within_noise, reversal (every own rate moved one way,
     the total the other), unit, currency. Totals add up to the change of the KPI.
     """
+    by = keys(by)
     one, drawn = _ratio(base, kpi_name), noise.sums(base, by=by, draws=draws, seed=seed)
     top, bottom = np.nan_to_num(one.top(drawn.parts)), np.nan_to_num(one.bottom(drawn.parts))
     found = _described(drawn.segments.copy(), one, top[:, 0], bottom[:, 0])
@@ -101,15 +103,17 @@ def split_within(base, kpi_name, *, by=("channel", "campaign")):
     undefined, total. The outer rows add up to the change of the KPI; the inner
     ones of an outer segment to its rate.
     """
+    by = keys(by)
     if len(by) != 2:
-        raise BadParameter(f"by {list(by)}: expected two columns, the outer and the inner one")
+        raise BadParameter(f"by {by}: expected two columns, the outer and the inner one")
     one, drawn = _ratio(base, kpi_name), noise.sums(base, by=by, draws=0)
     outer, inner = by
     top, bottom = np.nan_to_num(one.top(drawn.parts)), np.nan_to_num(one.bottom(drawn.parts))
     codes, names = pd.factorize(drawn.segments[outer], sort=True)
     member = np.eye(len(names))[codes]
     above = kitagawa(top @ member, bottom @ member, one.id)
-    weight = (bottom[:, 0] @ member / bottom[:, 0].sum(axis=1, keepdims=True)).mean(axis=0)
+    whole = bottom[:, 0].sum(axis=1, keepdims=True)
+    weight = (bottom[:, 0] @ member / np.where(whole > 0, whole, np.nan)).mean(axis=0)
     rows = _described(pd.DataFrame({outer: names, inner: None}), one, (top @ member)[:, 0], (bottom @ member)[:, 0])
     rows = rows.assign(status=above.status, between_mix=above.mix[0], within_mix=np.nan, rate=above.rate[0])
     rows = [rows.assign(undefined=above.undefined[0])]
@@ -121,11 +125,14 @@ def split_within(base, kpi_name, *, by=("channel", "campaign")):
         part = part.assign(status=made.status, between_mix=np.nan, within_mix=size * made.mix[0])
         rows.append(part.assign(rate=size * made.rate[0], undefined=size * made.undefined[0]))
     found = pd.concat(rows, ignore_index=True)
-    found["total"] = found[["between_mix", "within_mix", "rate", "undefined"]].sum(axis=1)
+    effects = ["between_mix", "within_mix", "rate", "undefined"]
+    found["total"] = found[effects].sum(axis=1)
+    if not (whole > 0).all():
+        found["status"] = "no_base"
+        found[[*effects, "total"]] = np.nan
     found = found.assign(kpi=one.id, unit=one.unit, currency=base["currency"].iloc[0])
-    effects = ["between_mix", "within_mix", "rate", "undefined", "total", "unit", "currency"]
     found = found.sort_values([outer, inner], na_position="first", ignore_index=True)
-    return found[["kpi", *by, "status", *_FACTS, *effects]]
+    return found[["kpi", *by, "status", *_FACTS, *effects, "total", "unit", "currency"]]
 
 
 _FACTS = ["numerator_before", "denominator_before", "numerator_after", "denominator_after", "before", "after"]
@@ -135,6 +142,8 @@ def _ratio(base, name):
     one = kpi(name)
     if not one.denominator:
         raise BadParameter(f"{one.id} is no ratio: it has no rate to split. Choose a rate, or see kpi.explain")
+    if set(one.columns) & set(NOT_SUMMED):
+        raise BadParameter(f"{one.id} is made of what cannot be summed (distinct persons, balances). See kpi.value")
     lacking = [column for column in one.columns if column not in base or base[column].isna().all()]
     if lacking:
         raise BadParameter(f"{one.id} is not measurable with these data: no {', '.join(lacking)}")

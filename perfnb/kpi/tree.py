@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from perfnb.errors import BadParameter, PerfnbError, UnreadableData
-from perfnb.kpi.catalogue import CATALOGUE, SUMMED, kpi
+from perfnb.kpi.catalogue import CATALOGUE, NOT_SUMMED, SUMMED, kpi
 from perfnb.kpi.weights import MOST
 
 _OPERATORS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
@@ -143,7 +143,11 @@ class Tree:
         """
         found_in = present(base)
         for name in self.leaves:
-            kpi(name)
+            if not _is_summed(kpi(name)):
+                raise BadParameter(
+                    f"tree: {name} is {kpi(name).aggregation}, or made of what is: it cannot be summed over days or "
+                    "segments. Leave it out; kpi.value counts it for one window"
+                )
 
         def can(name):
             own = name in CATALOGUE and measured(name, found_in)
@@ -172,10 +176,34 @@ class Tree:
 
 def measured(name, columns):
     """Whether the base columns yield the KPI `name` as a sum or a ratio of sums."""
-    one = kpi(name)
-    return (
-        bool(one.columns) and one.aggregation in ("additive", "ratio", "duration") and set(one.columns) <= set(columns)
-    )
+    return _is_summed(kpi(name)) and set(kpi(name).columns) <= set(columns)
+
+
+def keys(by):
+    """The columns to split by, also where one alone is given as text."""
+    return [by] if isinstance(by, str) else list(by)
+
+
+def as_tree(tree):
+    """`tree` as a Tree, where it is one or the text of one; BadParameter otherwise."""
+    if isinstance(tree, str):
+        return Tree.parse(tree)
+    if not isinstance(tree, Tree):
+        raise BadParameter(f"tree {tree!r}: expected a Tree, or its text as 'revenue = orders * aov'")
+    return tree
+
+
+def links(measure, rate, action):
+    """Whether a rate is over the measure (a KPI) before it, as orders per visit is over visits."""
+    return _named(kpi(measure).terms[0], action) == _named(kpi(rate).terms[1], action)
+
+
+def _named(terms, action):
+    return {action if name == "conversions" else name: factor for name, factor in terms.items()}
+
+
+def _is_summed(one):
+    return one.aggregation in SUMMED and bool(one.columns) and not set(one.columns) & set(NOT_SUMMED)
 
 
 def apply(operator, values):
@@ -215,8 +243,8 @@ def lint(tree, *, base=None):
         if not any(bool(one.denominator) is denominator for one in known):
             found.append(("kind", "warn", None, f"no {kind} KPI"))
     for one in known:
-        if one.id in tree.leaves and one.aggregation not in SUMMED:
-            said = f"{one.id} is {one.aggregation}: it cannot be summed over days or segments"
+        if one.id in tree.leaves and not _is_summed(one):
+            said = f"{one.id} is {one.aggregation}, or made of what is: it cannot be summed over days or segments"
             found.append(("aggregation", "error", one.id, said))
     for name in names:
         if name in CATALOGUE or not name.isidentifier():
