@@ -62,7 +62,7 @@ class TestMaking:
             assert cell["execution_count"], "committed with outputs"
             for output in cell["outputs"]:
                 assert output["output_type"] != "error"
-                assert len(json.dumps(output)) < 200_000
+                assert len(json.dumps(output)) < 270_000  # a picture of 200 kB, as text
                 assert output.get("name") != "stderr"
 
     def test_every_prose_cell_is_translated(self, path):

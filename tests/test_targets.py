@@ -11,7 +11,9 @@ from _tables import SAMPLES, book, only
 from perfnb import kpi, workspace
 from perfnb.errors import BadParameter, MissingColumns
 from perfnb.kpi.catalogue import BASE
-from perfnb.kpi.targets import Target, gap, okr, sensitivity, targets, track
+from perfnb.kpi.gaps import gap, sensitivity
+from perfnb.kpi.targets import Target, targets
+from perfnb.kpi.tracking import okr, track
 
 MONTH = ("2025-08-01", "2025-08-31")
 SHORT = kpi.Tree.parse("revenue = orders * aov; orders = visits * cvr_visit")

@@ -7,9 +7,11 @@ from perfnb.kpi.course import course
 from perfnb.kpi.explain import decompose, explain, kinds, nodes
 from perfnb.kpi.factors import factors
 from perfnb.kpi.figures import base, daily, figures, source, span
+from perfnb.kpi.gaps import gap, sensitivity
 from perfnb.kpi.priorities import priorities
 from perfnb.kpi.ratio import split, split_within
-from perfnb.kpi.targets import Target, gap, okr, sensitivity, targets, track
+from perfnb.kpi.targets import Target, targets
+from perfnb.kpi.tracking import okr, track
 from perfnb.kpi.tree import DEFAULT, TREES, Tree, lint
 from perfnb.kpi.value import measurable, value
 

@@ -78,7 +78,7 @@ def fitted(said, size, width, *, smallest, weight="normal"):
 
 
 def canvas(height, width=_WIDTH):
-    """Axes of a new figure of this size in inches, for `ax=` where a chart should be smaller than it would make itself."""
+    """Axes of a new figure of this size in inches: for `ax=`, where a chart should be smaller than it makes itself."""
     return axes(None, height, width)
 
 
