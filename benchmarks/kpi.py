@@ -1,7 +1,7 @@
 """KPI trees over a million rows: perfnb against the bare GROUP BY in DuckDB, and against icanexplain doing one KPI.
 
-Every round runs all of them in turn on the same Parquet file, so that ratios share the machine's mood; the first
-round only warms up. icanexplain needs an older DuckDB, so it runs in an environment of its own:
+Every round runs all of them in turn on the same Parquet file, so that ratios share the machine's mood; a first round
+only warms up. icanexplain needs an older DuckDB, and so an environment of its own:
 
     python -m venv peer && peer/bin/pip install -r benchmarks/peers/icanexplain.txt
     python benchmarks/kpi.py --peer-python peer/bin/python
@@ -32,11 +32,19 @@ ROWS = 1_000_000
 DAYS, SINCE = 56, date(2025, 7, 7)
 CHANNELS = ("affiliate", "display", "email", "paid_search", "paid_social", "referral", "shopping", "video")
 CAMPAIGNS, DEVICES, COUNTRIES = 456, 3, 14
+DRAWS = (0, 500)
 CASES = (("channel", "campaign"), ("channel", "device"))
 
 # revenue, orders, clicks, impressions, aov, cvr, ctr
 TREE = kpi.Tree.parse("revenue = orders * aov; orders = clicks * cvr; clicks = impressions * ctr")
-MEASURES = ("impressions", "clicks", "orders", "revenue")
+# The sums that the tree needs, and all that kpi.base makes of the table.
+NEEDED = {name: name for name in ("impressions", "clicks", "orders", "revenue")}
+ALL = NEEDED | {
+    "visits": "visits",
+    "cost": "cost",
+    "ad_visits": "CASE WHEN clicks > 0 THEN visits END",
+    "other_visits": "CASE WHEN clicks > 0 THEN NULL ELSE visits END",
+}
 AFTER = Period(SINCE + timedelta(days=DAYS // 2), SINCE + timedelta(days=DAYS))
 BEFORE = AFTER.previous()
 
@@ -80,11 +88,11 @@ def _texts(codes, words):
     return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(words)).cast(pa.string())
 
 
-def bare(connection, path, by):
-    """The sums that the tree needs, by day and segment, as one would write them by hand."""
-    keys, sums = ", ".join(by), ", ".join(f"SUM({name}) AS {name}" for name in MEASURES)
+def bare(connection, path, by, sums):
+    """Sums by day and segment, as one would write them by hand."""
+    keys, summed = ", ".join(by), ", ".join(f"SUM({sql}) AS {name}" for name, sql in sums.items())
     return connection.execute(
-        f"SELECT date, {keys}, {sums} FROM read_parquet('{path}') "
+        f"SELECT date, {keys}, {summed} FROM read_parquet('{path}') "
         f"WHERE date >= DATE '{BEFORE.since}' AND date < DATE '{AFTER.until}' GROUP BY date, {keys}"
     ).df()
 
@@ -94,31 +102,39 @@ class Peer:
 
     SCRIPT = """
 import json, sys, time
-import ibis
-import icanexplain
-ibis.set_backend("duckdb")
+import ibis, icanexplain
+import pandas as pd
+
 path, split, threads = sys.argv[1:]
-con = ibis.duckdb.connect(threads=int(threads))
+engine = ibis.duckdb.connect(threads=int(threads))
+frame = pd.read_parquet(path, columns=["date", "channel", "campaign", "device", "revenue"])
+frame["half"] = (pd.to_datetime(frame.pop("date")) >= split).astype("int8")
+frame["revenue"] = frame["revenue"].astype(float)
+
+def parquet():
+    rows = engine.read_parquet(path)
+    return rows.mutate(half=(rows.date >= ibis.date(split)).cast("int8"), revenue=rows.revenue.cast("float64"))
+
 for line in sys.stdin:
-    by = json.loads(line)
-    started = time.perf_counter()
-    rows = con.read_parquet(path)
-    rows = rows.mutate(half=(rows.date >= ibis.date(split)).cast("int8"), revenue=rows.revenue.cast("float64"))
-    explainer = icanexplain.SumExplainer(fact="revenue", period="half", group=by)
-    found = explainer(rows).execute()
-    seconds = time.perf_counter() - started
-    print(json.dumps([seconds, len(found), float(found["inner"].sum() + found["mix"].sum())]), flush=True)
+    by, found = json.loads(line), {}
+    for name in ("Parquet", "pandas"):
+        started = time.perf_counter()
+        explained = icanexplain.SumExplainer(fact="revenue", period="half", group=by)(
+            parquet() if name == "Parquet" else frame
+        )
+        explained = explained if name == "pandas" else explained.execute()
+        seconds = time.perf_counter() - started
+        found[name] = seconds, len(explained), float(explained["inner"].sum() + explained["mix"].sum())
+    print(json.dumps(found), flush=True)
 """
 
     def __init__(self, python, path, threads):
         command = [python, "-W", "ignore", "-c", self.SCRIPT, str(path), str(AFTER.since), str(threads)]
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=plain)
 
     def explain(self, by):
-        """Its seconds, its rows, and what these add up to."""
+        """{source: (seconds, rows, what these add up to)}."""
         print(json.dumps(by), file=self.process.stdin, flush=True)
         return json.loads(self.process.stdout.readline())
 
@@ -134,82 +150,78 @@ def main():
     options = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "campaigns.parquet"
-        pq.write_table(campaigns(), path, row_group_size=122_880)  # as DuckDB writes it: a group is read by one thread
-        table = workspace.open(folder).campaigns
+        pq.write_table(campaigns(), path, row_group_size=122_880)  # DuckDB's own size: a group is one thread's work
         connection = duckdb.connect()
         threads = connection.execute("SELECT current_setting('threads')").fetchone()[0]
-        print(f"{ROWS:,} rows, {DAYS} days, {path.stat().st_size / 1e6:.1f} MB of Parquet, {threads} threads")
+        print(f"{ROWS:,} rows, {DAYS} days, {path.stat().st_size / 1e6:.0f} MB of Parquet, {threads} threads")
+        print(f"DuckDB {duckdb.__version__}, medians of {options.rounds} rounds")
         peer = Peer(options.peer_python, path, threads) if options.peer_python else None
         for by in CASES:
-            report(by, *measured(by, table, connection, path, peer, options.rounds))
+            report(by, *measured(by, connection, path, peer, options.rounds))
         if peer:
             peer.close()
         else:
-            print("icanexplain: skipped; give the Python of an environment that has it: --peer-python PATH")
+            print("\nicanexplain: left out; give the Python of an environment that has it: --peer-python PATH")
 
 
-def measured(by, table, connection, path, peer, rounds):
-    """Seconds of each step in each round, and what must hold: residuals, and what the peer's parts add up to."""
-    seconds, facts = defaultdict(list), {}
+def measured(by, connection, path, peer, rounds):
+    """Seconds of each step in each round; the last result of kpi.nodes and kpi.explain, and of the peer."""
+    seconds, found = defaultdict(list), {}
 
-    def timed(name, function):
+    def timed(name, function, *arguments, **options):
         started = time.perf_counter()
-        found = function()
+        found[name] = function(*arguments, **options)
         seconds[name].append(time.perf_counter() - started)
-        return found
 
     for _ in range(rounds + 1):
-        timed("bare GROUP BY", lambda: bare(connection, path, by))
-        for draws in (0, 500):
-            timed(f"explain, {draws} draws", lambda draws=draws: explained(table, by, draws))
-        base = timed("base", lambda: kpi.base(table, period=AFTER, by=by))
-        for draws in (0, 500):
-            nodes = timed(f"nodes, {draws} draws", lambda draws=draws: kpi.nodes(base, tree=TREE, draws=draws))
-            rows = timed(
-                f"explain of base, {draws} draws", lambda draws=draws: kpi.explain(base, tree=TREE, by=by, draws=draws)
-            )
+        timed("bare", bare, connection, path, by, NEEDED)
+        timed("bare, all sums", bare, connection, path, by, ALL)
+        timed("open", lambda: workspace.open(path.parent).campaigns)
+        table = found["open"]
+        timed("first", kpi.explain, table, tree=TREE, period=AFTER, by=by, draws=0)
+        for draws in DRAWS:
+            timed(f"explain {draws}", kpi.explain, table, tree=TREE, period=AFTER, by=by, draws=draws)
+        timed("base", kpi.base, table, period=AFTER, by=by)
+        for draws in DRAWS:
+            timed(f"nodes {draws}", kpi.nodes, found["base"], tree=TREE, draws=draws)
+            timed(f"segments {draws}", kpi.explain, found["base"], tree=TREE, by=by, draws=draws)
         if peer:
-            own, count, total = peer.explain(by)
-            seconds["icanexplain"].append(own)
-            facts["peer"] = count, total
-    root = nodes.iloc[0]
-    facts["change"] = root["change"]
-    facts["residual"] = abs(rows["contribution"].sum() - root["change"]) / max(abs(root["before"]), abs(root["after"]))
-    facts["sizes"] = len(base), len(rows)
-    return {name: np.array(own[1:]) for name, own in seconds.items()}, facts
+            found["peer"] = peer.explain(by)
+            for source, (own, _, _) in found["peer"].items():
+                seconds[source].append(own)
+    return {name: np.array(own[1:]) for name, own in seconds.items()}, found
 
 
-def explained(table, by, draws):
-    return kpi.explain(table, tree=TREE, period=AFTER, by=by, draws=draws)
+def report(by, seconds, found):
+    def line(name, own, against="bare", said=""):
+        ratio = statistics.median(own / seconds[against])
+        print(f"  {name:42}{statistics.median(own) * 1e3:7.1f} ms  {ratio:5.2f} ×  {said}")
 
-
-def report(by, seconds, facts):
-    bare_seconds = seconds["bare GROUP BY"]
-
-    def line(name, own, wanted=""):
-        ratio = statistics.median(own / bare_seconds)
-        print(f"  {name:38}{statistics.median(own) * 1e3:8.1f} ms {ratio:6.2f} × the GROUP BY {wanted}")
-
-    print(f"\n{' and '.join(by)}: {facts['sizes'][0]:,} sums, {facts['sizes'][1]:,} rows of result")
-    line("bare GROUP BY, fetched", bare_seconds)
-    for draws in (0, 500):
-        wanted = "(required: at most 1.3)" if not draws else ""
-        line(f"kpi.explain, {draws} draws", seconds[f"explain, {draws} draws"], wanted)
-    print("  where the time goes, in steps:")
-    line("kpi.base (all sums of the table)", seconds["base"])
-    for draws in (0, 500):
-        line(f"kpi.nodes, {draws} draws", seconds[f"nodes, {draws} draws"])
-        line(f"kpi.explain of the base, {draws} draws", seconds[f"explain of base, {draws} draws"])
-    residual = facts["residual"]
+    none, some = DRAWS
+    print(f"\n{' and '.join(by)}: {len(found['bare']):,} sums, {len(found[f'explain {none}']):,} rows of result")
+    line("bare GROUP BY of the tree's sums, fetched", seconds["bare"])
+    line("kpi.explain without intervals", seconds[f"explain {none}"], said="(required: at most 1.3)")
+    line("the same, first of a table just opened", seconds["first"])
+    line(f"kpi.explain, {some} draws", seconds[f"explain {some}"])
+    line("open the table, all values checked", seconds["open"])
+    print(" in steps:")
+    line("bare GROUP BY of all sums, fetched", seconds["bare, all sums"], "bare, all sums")
+    line("kpi.base", seconds["base"], "bare, all sums")
+    for draws in DRAWS:
+        line(f"kpi.nodes, {draws} draws", seconds[f"nodes {draws}"], "bare, all sums")
+        line(f"kpi.explain of the base, {draws} draws", seconds[f"segments {draws}"], "bare, all sums")
+    for draws in DRAWS:
+        total = seconds["base"] + seconds[f"nodes {draws}"] + seconds[f"segments {draws}"]
+        line(f"together, {draws} draws", total, "bare, all sums")
+    root, rows = found[f"nodes {some}"].iloc[0], found[f"explain {some}"]
+    residual = abs(rows["contribution"].sum() - root["change"]) / max(abs(root["before"]), abs(root["after"]))
     print(f"  residual {residual:.0e} of the root (required: below 1e-9)")
     assert residual < 1e-9
-    if "peer" in facts:
-        rows, total = facts["peer"]
-        line("icanexplain, one KPI", seconds["icanexplain"])
-        times = statistics.median(seconds["icanexplain"] / seconds["explain, 0 draws"])
-        drawn = statistics.median(seconds["icanexplain"] / seconds["explain, 500 draws"])
-        print(f"  icanexplain takes {times:.1f} × as long as kpi.explain (required: 5), {drawn:.1f} × with intervals")
-        print(f"  its {rows:,} rows add up to {total:,.2f} of a change of {facts['change']:,.2f}")
+    for source, (_, count, total) in found.get("peer", {}).items():
+        line(f"icanexplain, revenue alone, from {source}", seconds[source])
+        times = [statistics.median(seconds[source] / seconds[f"explain {draws}"]) for draws in DRAWS]
+        print(f"    {times[0]:.1f} × kpi.explain (required: at least 5), {times[1]:.1f} × with intervals;")
+        print(f"    its {count:,} rows add up to {total:,.2f} of a change of {root['change']:,.2f}")
 
 
 if __name__ == "__main__":

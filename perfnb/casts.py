@@ -80,7 +80,7 @@ def cast(raw, column, kind, source, backend):
     name, found = identifier(column), source.columns[column]
     family = _family(found)
     if kind is None:
-        return f"CASE WHEN TRIM({name}) = '' THEN NULL ELSE {name} END" if found == "VARCHAR" else name
+        return _text_cast(name, found, "text") if found == "VARCHAR" else name
     if family not in _READABLE[kind]:
         return f"CAST(NULL AS {TYPES[kind]})"
     if family == "text":
@@ -99,7 +99,8 @@ def cast(raw, column, kind, source, backend):
 
 def _text_cast(name, found, family):
     if family == "text":
-        return f"CASE WHEN TRIM({name}) = '' THEN NULL ELSE {name} END"
+        # What begins with an ASCII letter is not blank: a comparison says so at a tenth of what trimming costs.
+        return f"CASE WHEN {name} BETWEEN '!' AND '~' OR TRIM({name}) <> '' THEN {name} END"
     text = f"CAST({name} AS VARCHAR)"
     if family not in ("float", "decimal"):
         return text
@@ -114,6 +115,8 @@ def _text_cast(name, found, family):
 
 def _number_cast(value, kind, family):
     if kind == "integer":
+        if family == "integer":
+            return f"TRY_CAST({value} AS BIGINT)"
         if family == "text":
             whole = f"TRY_CAST(TRY_CAST({value} AS DECIMAL(38, 9)) AS BIGINT)"
             return f"CASE WHEN {_looks(value, _WHOLE)} THEN {whole} END"
@@ -121,6 +124,8 @@ def _number_cast(value, kind, family):
     number = f"TRY_CAST({value} AS {TYPES[kind]})"
     if family == "text":
         number = f"CASE WHEN {_looks(value, _NUMBER)} THEN {number} END"
+    if family in ("integer", "decimal"):
+        return number
     # NaN sorts above every number, so this keeps NaN and infinity out.
     return f"CASE WHEN ABS({number}) < 1e300 THEN {number} END"
 
@@ -191,7 +196,11 @@ def _within_years(moment):
 
 
 def refuse_unreadable(raw, theirs, casts, kinds, source, backend):
-    """One scan over all columns that can fail; UnreadableData for values of another kind, and for no rows."""
+    """One scan over all columns that can fail; UnreadableData for values of another kind, and for no rows.
+
+    Returns the casts that are needed from here on: what the scan has found to be of its type throughout is taken
+    as it is, which reads several times faster.
+    """
     families = {ours: _family(source.columns[column]) for ours, column in theirs.items()}
     checked = [ours for ours in theirs if kinds[ours] and (kinds[ours], families[ours]) != ("text", "text")]
     parts = ["COUNT(*) AS n"]
@@ -202,6 +211,9 @@ def refuse_unreadable(raw, theirs, casts, kinds, source, backend):
         bad = f"{given} AND ({casts[ours]}) IS NULL"
         parts.append(f"COUNT(CASE WHEN {bad} THEN 1 END) AS bad_{index}")
         parts.append(f"MIN(CASE WHEN {bad} THEN {text} END) AS example_{index}")
+    texts = [ours for ours in theirs if source.columns[theirs[ours]] == "VARCHAR" and ours not in checked]
+    for index, ours in enumerate(() if source.text else texts):
+        parts.append(f"COUNT({identifier(theirs[ours])}) - COUNT({casts[ours]}) AS blank_{index}")
     counts = backend.fetch(f"SELECT {', '.join(parts)} FROM ({raw}) AS raw").iloc[0]
     if counts["n"] == 0:
         raise UnreadableData(f"{source.origin}: a header but no rows. Export it again, or leave it out")
@@ -215,3 +227,11 @@ def refuse_unreadable(raw, theirs, casts, kinds, source, backend):
             )
     if problems:
         raise UnreadableData("\n".join(problems))
+    if source.text:
+        return casts
+    plain = {ours: identifier(theirs[ours]) for index, ours in enumerate(texts) if not counts[f"blank_{index}"]}
+    for ours in checked:
+        column, found, wanted = identifier(theirs[ours]), source.columns[theirs[ours]], TYPES[kinds[ours]]
+        if kinds[ours] in ("date", "integer", "number", "money") and families[ours] in (*_NUMBERS, "day"):
+            plain[ours] = column if found == wanted else f"CAST({column} AS {wanted})"
+    return casts | plain

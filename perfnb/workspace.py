@@ -389,7 +389,7 @@ def _canonical(name, source, columns, backend):
         # TRY_CAST into its CSV reader, where it raises.)
         raw = backend.keep(source.sql) if source.text else source.sql
         casts = {ours: cast(raw, column, kinds[ours], source, backend) for ours, column in theirs.items()}
-        refuse_unreadable(raw, theirs, casts, kinds, source, backend)
+        casts = refuse_unreadable(raw, theirs, casts, kinds, source, backend)
         selected = ", ".join(f"{casts[ours]} AS {identifier(ours)}" for ours in theirs)
         sql = f"SELECT {selected} FROM ({raw}) AS raw"
         if source.text:

@@ -88,8 +88,9 @@ def label(expression):
     """SQL for a name from the data as text: "(unknown)" for none, in quotes where it is one of our own words."""
     text = f"CAST({expression} AS VARCHAR)"
     ours = ", ".join(literal(word) for word in OWN_WORDS)
+    # Our own words begin with a bracket: for almost every name, the first comparison is all.
     return (
-        f"CASE WHEN {expression} IS NULL THEN '(unknown)' "
+        f"CASE WHEN {text} >= ')' THEN {text} WHEN {expression} IS NULL THEN '(unknown)' "
         f"WHEN {text} IN ({ours}) THEN CONCAT('“', {text}, '”') ELSE {text} END"
     )
 
@@ -136,6 +137,16 @@ class Table:
 
     def currency(self, *amounts):
         """The one currency of these columns of amounts; None where none is said, BadParameter where several are."""
+        if amounts not in self._seen:
+            self._seen[amounts] = self._currency(amounts)
+        return self._seen[amounts]
+
+    @functools.cached_property
+    def _seen(self):
+        """What a look into all rows once found: several analyses of a table ask the same."""
+        return {}
+
+    def _currency(self, amounts):
         known = " OR ".join(f"{identifier(amount)} IS NOT NULL" for amount in amounts if self.has(amount))
         if not (self.has("currency") and known):
             return None

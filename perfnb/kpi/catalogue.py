@@ -81,11 +81,16 @@ class Kpi:
 
     def top(self, sums):
         """The numerator from the summed base columns (numbers or arrays)."""
-        return sum(factor * sums[name] for name, factor in self.terms[0].items())
+        return _sum(self.terms[0], sums)
 
     def bottom(self, sums):
         """The denominator from the summed base columns (numbers or arrays)."""
-        return sum(factor * sums[name] for name, factor in self.terms[1].items())
+        return _sum(self.terms[1], sums)
+
+
+def _sum(terms, sums):
+    parts = [sums[name] if factor == 1 else factor * sums[name] for name, factor in terms.items()]
+    return sum(parts[1:], start=parts[0]) if parts else 0
 
 
 def _terms(text):

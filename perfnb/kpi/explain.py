@@ -4,7 +4,7 @@ Contributions are accounting, not causes. They are in the unit of the root,
 add up at every level, and reverse with time.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -13,13 +13,14 @@ from perfnb.engine import Table
 from perfnb.errors import BadParameter
 from perfnb.kpi import figures
 from perfnb.kpi.catalogue import CATALOGUE, kpi
-from perfnb.kpi.noise import DRAWS, limits, sums
-from perfnb.kpi.ratio import kitagawa
-from perfnb.kpi.tree import DEFAULT, apply, as_tree, keys, links, measured
+from perfnb.kpi.noise import DRAWS, Drawn, Halves, half_width, halves, limits, sums
+from perfnb.kpi.ratio import Split, kitagawa
+from perfnb.kpi.tree import DEFAULT, apply, as_tree, keys, links, measured, present
 from perfnb.kpi.weights import METHODS, weights
 
 _TINY = 1e-9
 _RATIOS = ("numerator_before", "denominator_before", "numerator_after", "denominator_after")
+_ENDS = ("root", "method", "flag", "action", "currency")
 _ESTIMATE = ("contribution", "low", "high", "within_noise", "share")
 UNALLOCATED = "unallocated"
 
@@ -47,7 +48,7 @@ def nodes(table, *, tree=DEFAULT, period=None, compare="previous", action="order
     denominator before and after (ratios), root, method, flag, action, currency.
     The children of a node add up to it.
     """
-    base = _base(table, period, compare, (), action)
+    base = _base(table, tree, period, compare, (), action)
     grown = grow(base, tree, method, draws, seed)
     asked = as_tree(tree).root
     rows = []
@@ -60,41 +61,23 @@ def nodes(table, *, tree=DEFAULT, period=None, compare="previous", action="order
         row |= {"level": one.level if one else None, "unit": one.unit if one else "x"}
         row |= {"direction": one.direction if one else "context", "weight": float(spot.weight[0])}
         row |= {"contribution": float(effect[0]), "low": low, "high": high, "flag": spot.flag}
+        row |= {"change": after - before} | dict.fromkeys(_RATIOS, np.nan)
         if spot.kpi == UNALLOCATED:
-            row |= {"level": spot.level, "unit": spot.unit, "before": np.nan, "after": np.nan}
+            row |= {"level": spot.level, "unit": spot.unit, "before": np.nan, "after": np.nan, "change": np.nan}
         elif one and one.denominator and measured(spot.kpi, grown.sums):
-            row["flag"] = ", ".join(filter(None, [row["flag"], _beyond(base, one)])) or None
+            row["flag"] = ", ".join(filter(None, [row["flag"], _beyond(base.figures, one)])) or None
             for end, side in enumerate(("before", "after")):
                 top, bottom = (float(made(grown.sums)[end, 0]) for made in (one.top, one.bottom))
                 row |= {f"numerator_{side}": top, f"denominator_{side}": bottom}
                 row |= {side: top / bottom if bottom else np.nan}
-        rows.append(row | {"change": after - before})
+        known = not np.isnan([row["before"], row["after"]]).any() and row["before"] != 0
+        rows.append(row | {"growth": row["change"] / abs(row["before"]) if known else np.nan})
     if asked != grown.tree.root:
         rows[0]["flag"] = ", ".join(filter(None, [rows[0]["flag"], f"in_place_of:{asked}"]))
     found = pd.DataFrame(rows)
-    for name in _RATIOS:
-        found[name] = found.get(name, np.nan)
-    known = found["before"].notna() & found["after"].notna() & found["before"].ne(0)
-    found["growth"] = (found["change"] / found["before"].abs()).where(known)
-    found["change"] = found["change"].where(found["kpi"] != UNALLOCATED)
-    found = _stated(found, grown, base)
-    order = [
-        "path",
-        "kpi",
-        "depth",
-        "op",
-        "level",
-        "unit",
-        "direction",
-        "before",
-        "after",
-        "change",
-        "growth",
-        "weight",
-    ]
-    ratios = ["numerator_before", "denominator_before", "numerator_after", "denominator_after"]
-    interval = ["contribution", "low", "high", "within_noise", "share"]
-    return found[[*order, *interval, *ratios, "root", "method", "flag", "action", "currency"]]
+    found = found.assign(**_judged(found, grown), **_named(found, grown))
+    order = ["path", "kpi", "depth", "op", "level", "unit", "direction", "before", "after", "change", "growth"]
+    return found[[*order, "weight", *_ESTIMATE, *_RATIOS, *_ENDS]]
 
 
 def explain(
@@ -129,17 +112,28 @@ def explain(
     change.
     """
     by = keys(by)
-    base = _base(table, period, compare, by, action)
+    base = _base(table, tree, period, compare, by, action)
     grown = grow(base, tree, method, draws, seed, by)
-    parts = [_rows(effect, grown, by) for effect in effects(grown)]
-    found = pd.concat(parts, ignore_index=True)
-    found["unit"] = found["kpi"].map({name: one.unit for name, one in CATALOGUE.items()})
-    found = _stated(found, grown, base)
-    found = found.assign(size=found["contribution"].abs()).sort_values(
-        ["size", "kpi", *by, "kind"], ascending=[False, True, *([True] * len(by)), True], ignore_index=True
-    )
-    order = ["kpi", *by, "kind", "status", "before", "after", *_RATIOS, *_ESTIMATE]
-    return found[[*order, "unit", "root", "method", "flag", "action", "currency"]]
+    made = list(effects(grown))
+    half = _half_widths(grown, made)
+    parts = [_rows(effect, grown, half) for effect in made]
+    found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    # Texts are made once for each effect, and repeated.
+    which = np.repeat(np.arange(len(made)), [len(part["place"]) for part in parts])
+    heads = {"kpi": [effect.kpi for effect in made], "kind": [effect.kind for effect in made]}
+    heads["unit"] = [CATALOGUE[name].unit if name in CATALOGUE else None for name in heads["kpi"]]
+    heads = pd.DataFrame(heads | _named(heads, grown))
+    ranks = {name: np.unique(heads[name], return_inverse=True)[1][which] for name in ("kpi", "kind")}
+    # Segments are in the order of their keys; what has none comes last.
+    place = np.where(found["place"] < 0, len(grown.segments), found["place"])
+    order = np.lexsort((ranks["kind"], place, ranks["kpi"], -np.abs(found["contribution"])))
+    found = {name: own[order] for name, own in found.items()}
+    found["status"] = pd.Series(found["status"], dtype=object if found["status"].dtype == object else None)
+    found |= _judged(found, grown)
+    found |= {name: heads[name].array.take(which[order]) for name in heads}
+    found |= {name: grown.segments[name].array.take(found["place"], allow_fill=True) for name in by}
+    order = ["kpi", *by, "kind", "status", "before", "after", *_RATIOS, *_ESTIMATE, "unit", *_ENDS]
+    return pd.DataFrame({name: found[name] for name in order})
 
 
 def kinds(
@@ -163,20 +157,31 @@ def kinds(
     root, method, flag (few_weeks), action, currency; the largest first.
     """
     by = keys(by)
-    base = _base(table, period, compare, by, action)
+    base = _base(table, tree, period, compare, by, action)
     grown = grow(base, tree, method, draws, seed, by)
+    made, spread = list(effects(grown)), {}
+    for effect in _drawn(grown, made):
+        key = effect.kpi, effect.kind
+        spread[key] = spread.get(key, 0.0) + effect.size.sum(axis=1)
     rows = []
-    for effect in effects(grown):
+    for effect in made:
         whole = effect.size.sum(axis=1)
+        if effect.shown is not None:
+            whole = spread.get((effect.kpi, effect.kind), whole)
         low, high = limits(whole, grown.weeks)
         row = {"kpi": effect.kpi, "kind": effect.kind, "contribution": float(whole[0]), "low": low, "high": high}
         rows.append(
-            row | {"reversal": effect.reversal, "unit": CATALOGUE[effect.kpi].unit if effect.kpi in CATALOGUE else "x"}
+            row
+            | {
+                "reversal": effect.split is not None and effect.split.reversal,
+                "unit": CATALOGUE[effect.kpi].unit if effect.kpi in CATALOGUE else "x",
+            }
         )
-    found = _stated(pd.DataFrame(rows), grown, base)
+    found = pd.DataFrame(rows)
+    found = found.assign(**_judged(found, grown), **_named(found, grown))
     found = found.assign(size=found["contribution"].abs())
     found = found.sort_values(["size", "kpi"], ascending=[False, True], ignore_index=True)
-    return found[["kpi", "kind", *_ESTIMATE, "reversal", "unit", "root", "method", "flag", "action", "currency"]]
+    return found[["kpi", "kind", *_ESTIMATE, "reversal", "unit", *_ENDS]]
 
 
 def decompose(tree, before, after, *, method="auto"):
@@ -229,15 +234,26 @@ class _Spot:
 
 @dataclass(frozen=True)
 class _Grown:
-    """A tree with its figures: sums {column: (2, draws)}, by segment (2, draws, segments), and its places."""
+    """A tree with its figures: sums {column: (2, draws)}, those of some segments and draws, and its places."""
 
+    base: Halves
     tree: object
     spots: list
-    sums: dict
+    drawn: Drawn
     parts: dict
-    segments: pd.DataFrame
     method: str
-    weeks: int
+
+    @property
+    def sums(self):
+        return self.drawn.whole
+
+    @property
+    def segments(self):
+        return self.drawn.segments
+
+    @property
+    def weeks(self):
+        return self.drawn.weeks
 
     @property
     def change(self):
@@ -252,26 +268,31 @@ class _Effect:
     kind: str
     size: np.ndarray
     shown: np.ndarray | None = None
-    status: np.ndarray | None = None
-    reversal: bool = False
+    split: Split | None = None
+    places: slice | None = None
 
 
-def _base(table, period, compare, by, action):
+def _base(table, tree, period, compare, by, action):
     if isinstance(table, Table):
         if period is None:
             raise BadParameter("period: None; expected for example '2025-08' or 'last 28 days', to be compared")
-        return figures.base(table, period=period, compare=compare, by=by, action=action)
+        asked = _columns(as_tree(tree))
+        # What says whether a missing figure is 0.
+        asked |= {"orders"} if "revenue" in asked else set()
+        asked |= {"visits", "clicks"} if "other_visits" in asked else set()
+        return figures.two(table, period, compare, by, action, asked)
     if period is not None:
         raise BadParameter(f"period {period!r}: the sums of `kpi.base` have their periods already; leave it out")
-    return table
+    return halves(table)
 
 
 def grow(base, tree, method, draws, seed, by=()):
     """The tree with its figures and places, by segment, for the data and every draw."""
-    tree = as_tree(tree).measurable(base)
-    action = base["action"].iloc[0] if "action" in base else "orders"
-    drawn = sums(base, by=by, draws=draws, seed=seed)
-    whole = {name: part.sum(axis=2) for name, part in drawn.parts.items()}
+    base = halves(base)
+    known = present(base.figures, base.rows)
+    tree, action = as_tree(tree).measurable(base, known), base.action or "orders"
+    drawn = sums(base, by=by, names=_columns(tree) & known, draws=draws, seed=seed)
+    whole = drawn.whole
     values, hanging = _values(tree, whole)
     split, closed, flags = {}, {}, {}
     for name, op, children in tree.formulas:
@@ -290,7 +311,12 @@ def grow(base, tree, method, draws, seed, by=()):
             values[f"{name}/made"], closed[name] = made, values[name] - made
     method = _method(method, split, values)
     spots = _climb(tree.root, split, closed, values, method, flags)
-    return _Grown(tree, spots, whole, drawn.parts, drawn.segments, method, drawn.weeks)
+    return _Grown(base, tree, spots, drawn, drawn.data, method)
+
+
+def _columns(tree):
+    """The base columns that the tree's KPIs are made of."""
+    return {column for name, _, _ in tree.walk() if name in CATALOGUE for column in kpi(name).columns}
 
 
 def _values(tree, whole):
@@ -400,8 +426,11 @@ def _climb(root, split, closed, values, method, flags=None):
     return spots
 
 
-def effects(grown):
-    """The contributions of every leaf by segment and kind, and what has no segment."""
+def effects(grown, wanted=None):
+    """The contributions of every leaf by segment and kind, and what has no segment, for the segments of its parts.
+
+    Kinds that no segment has a row of are left out, or those that are not `wanted` as (kpi, kind).
+    """
     total, lost = {}, {}
     for spot in grown.spots:
         if spot.kpi == UNALLOCATED:
@@ -413,74 +442,93 @@ def effects(grown):
         yield _Effect(name, UNALLOCATED, effect[:, None])
     for name, weight in total.items():
         one = kpi(name)
-        top = np.nan_to_num(one.top(grown.parts))
+        top = one.top(grown.parts)
+        weight = weight[: top.shape[1], None]
         if not one.denominator:
             shown = (top[:, 0] != 0).any(axis=0)
-            yield _Effect(name, "volume", weight[:, None] * (top[1] - top[0]), shown)
+            yield _Effect(name, "volume", weight * (top[1] - top[0]), shown)
             continue
-        bottom = np.nan_to_num(one.bottom(grown.parts))
-        if not bottom[:, 0].sum(axis=1).all():  # its value was carried over from the other period: it moved nothing
+        whole = [side(grown.sums)[:, : top.shape[1]] for side in (one.top, one.bottom)]
+        if not whole[1][:, 0].all():  # its value was carried over from the other period: it moved nothing
             continue
-        split = kitagawa(top, bottom, name)
+        split = kitagawa(top, one.bottom(grown.parts), name, whole)
         for kind in ("rate", "mix", "undefined"):
             shown = split.shown(kind)
-            if shown.any():
-                size = weight[:, None] * getattr(split, kind)
-                yield _Effect(name, kind, size, shown, split.status, split.reversal)
+            if shown.any() if wanted is None else (name, kind) in wanted:
+                yield _Effect(name, kind, weight * getattr(split, kind), shown, split)
 
 
-def _rows(effect, grown, by):
-    """The rows of one kind of one leaf as a frame."""
-    if effect.shown is None:
-        low, high = limits(effect.size[:, 0], grown.weeks)
-        row = {
-            "kpi": effect.kpi,
-            "kind": effect.kind,
-            "contribution": float(effect.size[0, 0]),
-            "low": low,
-            "high": high,
-        }
-        return pd.DataFrame([row | dict.fromkeys([*by, "status", "before", "after", *_RATIOS])])
-    places = np.flatnonzero(effect.shown)
-    one = kpi(effect.kpi)
-    low, high = limits(effect.size[:, places], grown.weeks)
-    found = grown.segments.iloc[places].reset_index(drop=True)
-    found = found.assign(kpi=effect.kpi, kind=effect.kind, contribution=effect.size[0, places], low=low, high=high)
-    top = np.nan_to_num(one.top(grown.parts)[:, 0, places])
-    found["status"] = effect.status[places] if effect.status is not None else None
-    bottom = np.nan_to_num(one.bottom(grown.parts)[:, 0, places]) if one.denominator else None
-    for end, side in enumerate(("before", "after")):
-        found[f"numerator_{side}"] = top[end] if one.denominator else np.nan
-        found[f"denominator_{side}"] = bottom[end] if one.denominator else np.nan
-        own = top[end]
-        if one.denominator:
-            own = np.divide(top[end], bottom[end], out=np.full(len(places), np.nan), where=bottom[end] != 0)
-        found[side] = own
+def _drawn(grown, made):
+    """The effects again with their draws, some segments at a time; none of what has no segment."""
+    wanted = {(effect.kpi, effect.kind) for effect in made if effect.shown is not None}
+    for places in grown.drawn.blocks():
+        for effect in effects(replace(grown, parts=grown.drawn.of(places)), wanted):
+            if effect.shown is not None:
+                yield replace(effect, places=places)
+
+
+def _half_widths(grown, made):
+    """{(kpi, kind): half an interval by segment}; empty without draws."""
+    found = {}
+    for effect in _drawn(grown, made):
+        own = found.setdefault((effect.kpi, effect.kind), np.full(len(grown.segments), np.nan))
+        own[effect.places] = half_width(effect.size, grown.weeks)
     return found
 
 
-def _stated(found, grown, base):
-    """The columns that every result of this room ends with."""
-    known = found["low"].notna()
-    found["within_noise"] = ((found["low"] <= 0) & (found["high"] >= 0)).astype("boolean").where(known)
-    root = grown.spots[0].value[:, :1]
-    found["share"] = found["contribution"] / grown.change if abs(grown.change) >= _floor(root) else np.nan
+def _rows(effect, grown, half):
+    """The columns of one kind of one leaf; `place` is that of the segment, −1 for none."""
+    if effect.shown is None:
+        places = np.array([-1])
+        low, high = (np.array([end]) for end in limits(effect.size[:, 0], grown.weeks))
+    else:
+        places = np.flatnonzero(effect.shown)
+        own = half.get((effect.kpi, effect.kind), np.full(len(effect.shown), np.nan))[places]
+        low, high = effect.size[0, places] - own, effect.size[0, places] + own
+    nothing = np.full(len(places), np.nan)
+    found = {"place": places, "contribution": effect.size[0, places], "low": low, "high": high}
+    found["status"] = np.full(len(places), None) if effect.split is None else effect.split.status[places]
+    found |= dict.fromkeys(("before", "after", *_RATIOS), nothing)
+    if effect.shown is not None:
+        one = kpi(effect.kpi)
+        tops = one.top(grown.parts)[:, 0, places]
+        bottoms = one.bottom(grown.parts)[:, 0, places] if one.denominator else (None, None)
+        for side, top, bottom in zip(("before", "after"), tops, bottoms, strict=True):
+            if bottom is None:
+                found[side] = top
+            else:
+                found |= {f"numerator_{side}": top, f"denominator_{side}": bottom}
+                found[side] = np.divide(top, bottom, out=nothing.copy(), where=bottom != 0)
+    return found
+
+
+def _judged(found, grown):
+    """{within_noise, share} of the contributions, low and high in `found`."""
+    low, high, effect = (np.asarray(found[name], float) for name in ("low", "high", "contribution"))
+    known = abs(grown.change) >= _floor(grown.spots[0].value[:, :1])
+    inside = pd.arrays.BooleanArray((low <= 0) & (high >= 0), np.isnan(low))
+    return {"within_noise": inside, "share": effect / grown.change if known else np.full(len(effect), np.nan)}
+
+
+def _named(found, grown):
+    """What every result of this room ends with: {column: value or values}."""
     uses = {name for name, one in CATALOGUE.items() if "conversions" in one.columns}
-    action = base["action"].iloc[0] if "action" in base else None
-    found["action"] = [action if name in uses else None for name in found["kpi"]]
-    if known.any() and grown.weeks < 4:
-        own = found["flag"] if "flag" in found else [None] * len(found)
-        found["flag"] = [", ".join(filter(None, [one, "few_weeks"])) for one in own]
-    elif "flag" not in found:
-        found["flag"] = None
-    return found.assign(root=grown.tree.root, method=grown.method, currency=base["currency"].iloc[0])
+    own = found["flag"] if "flag" in found else [None] * len(found["kpi"])
+    own = [", ".join(filter(None, [one, "few_weeks"])) for one in own] if grown.drawn.rough else own
+    said = {"root": grown.tree.root, "method": grown.method, "flag": pd.Series(own, dtype=None if any(own) else object)}
+    said["action"] = [grown.base.action if name in uses else None for name in found["kpi"]]
+    return said | {"currency": grown.base.currency}
 
 
 def _beyond(base, one):
     """A note where a ratio counts rows in whose denominator nothing is known: revenue of channels without a cost."""
-    top, bottom = (base[list(side)] for side in one.terms)
-    alone = top.notna().any(axis=1) & top.ne(0).any(axis=1) & bottom.isna().all(axis=1)
-    return "counts_rows_without_denominator" if alone.any() else None
+    top, bottom = (base[list(side)].to_numpy(float) for side in one.terms)
+    alone = np.isnan(bottom).all(axis=1)
+    if not alone.any():
+        return None
+    top = top[alone]
+    counted = (~np.isnan(top)).any(axis=1) & (top != 0).any(axis=1)
+    return "counts_rows_without_denominator" if counted.any() else None
 
 
 def _floor(root):

@@ -1,5 +1,6 @@
 """Every factor in every segment: the tree laid flat, for the heat map of who moved what by which."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -80,7 +81,7 @@ def _flat(line, drawn):
 def _leaves(base, tree, by, draws, seed):
     grown = grow(base, tree, "auto", draws, seed, by)
     sizes, whole = {}, 0.0
-    for effect in effects(grown):
+    for effect in effects(replace(grown, parts=grown.drawn.parts)):
         if effect.shown is None:
             whole = whole + effect.size
         else:

@@ -2,12 +2,14 @@
 
 from datetime import timedelta
 
+import numpy as np
 import pandas as pd
 
 from perfnb import columns
-from perfnb.engine import Table, identifier, label, literal
+from perfnb.engine import OWN_WORDS, Table, identifier, literal
 from perfnb.errors import BadParameter, MissingTable
 from perfnb.kpi.catalogue import BASE, CATALOGUE, NOT_SUMMED, SUMMED
+from perfnb.kpi.noise import Halves
 from perfnb.period import Period, duration
 
 # Base columns beyond our own that a table may bring (calls, downloads …): those that may be summed.
@@ -133,7 +135,10 @@ def daily(figures, *, by=(), period="all", action="orders"):
     """
     if not isinstance(period, Period):
         period = figures.period(period)
-    return _sums(figures, (period,), [by] if isinstance(by, str) else list(by), action)
+    by = [by] if isinstance(by, str) else list(by)
+    found, currency = _sums(figures, (period,), by, action)
+    found = found.sort_values(["date", *by], ignore_index=True).astype(dict.fromkeys(by, "str"))
+    return found.assign(action=action, currency=currency)
 
 
 def base(figures, *, period, compare="previous", by=("channel", "campaign"), action="orders"):
@@ -149,22 +154,38 @@ def base(figures, *, period, compare="previous", by=("channel", "campaign"), act
     columns of `kpi.daily`, since and last_day of the period, covered (its days
     that have rows in any segment).
     """
-    after, before = _periods(figures, period, compare)
-    figures.whole(after)
-    figures.whole(before, called=f"the period before, from compare={str(compare)!r},")
-    found = _sums(figures, (before, after), [by] if isinstance(by, str) else list(by), action)
+    by = [by] if isinstance(by, str) else list(by)
+    sums = two(figures, period, compare, by, action)
     parts = []
-    for name, span in {"before": before, "after": after}.items():
-        inside = found["date"].between(pd.Timestamp(span.since), pd.Timestamp(span.last_day))
-        part = found[inside].assign(since=pd.Timestamp(span.since), last_day=pd.Timestamp(span.last_day))
-        if part.empty:
+    for name, rows, days in zip(("before", "after"), sums.rows, sums.days, strict=True):
+        part = sums.figures.iloc[rows].sort_values(["date", *by]).astype(dict.fromkeys(by, "str"))
+        covered = part["date"].nunique()
+        part = part.assign(action=action, currency=sums.currency, since=days[0], last_day=days[-1], covered=covered)
+        part.insert(0, "period", name)
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def two(figures, period, compare, by, action, asked=None):
+    """The Halves of both periods, of the base columns `asked` or of all."""
+    spans = before, after = _periods(figures, period, compare)
+    found, currency = _sums(figures, spans, by, action, asked)
+    dates = found["date"].to_numpy()
+    ends = [np.array([span.since, span.last_day], "datetime64[D]") for span in spans]
+    # Rows on its first and its last day say that the data hold a period: else it is looked up what they hold.
+    held = [all((dates == day).any() for day in own) for own in ends]
+    if not held[1]:
+        figures.whole(after)
+    if not held[0]:
+        figures.whole(before, called=f"the period before, from compare={str(compare)!r},")
+    rows = [np.flatnonzero((dates >= first) & (dates <= last)) for first, last in ends]
+    for name, own, span in zip(("before", "after"), rows, spans, strict=True):
+        if not len(own):
             raise BadParameter(
                 f"{figures.name} ({figures.origin}): no day in {span} (the period {name}). "
                 f"The data hold {figures.span()}: choose period and compare inside it"
             )
-        part.insert(0, "period", name)
-        parts.append(part.assign(covered=part["date"].nunique()))
-    return pd.concat(parts, ignore_index=True)
+    return Halves(found, tuple(rows), tuple(pd.date_range(*own) for own in ends), action, currency)
 
 
 def parts(figures, names, *, action="orders"):
@@ -184,30 +205,46 @@ def _number(figures, name):
     return f"CAST({sql} AS DOUBLE)" if figures.columns.get(name) in ("VARCHAR", "STRING", "string") else sql
 
 
-def _sums(figures, spans, by, action):
-    """One GROUP BY over the days of the spans."""
+_NOTHING = "CAST(NULL AS DOUBLE)"
+
+
+def _sums(figures, spans, by, action, asked=None):
+    """One GROUP BY over the days of the spans, of the base columns `asked` or of all."""
     # A segment that our table could have but has not is one segment, "(unknown)".
     known = columns.of("campaigns")
     figures.require("date", *(name for name in by if name not in known))
     if action != "orders":
         figures.require(action)
     names = [*BASE, "conversions", *(name for name in figures.columns if _is_extra(name, known))]
+    names = [name for name in names if asked is None or name in asked]
     currency = figures.currency("revenue", "contribution", "cost")
-    keys = {name: label(figures.column(name)) for name in by}
+    # As they are: what they are called costs less to say for every name than for every row.
+    keys = {name: f"CAST({figures.column(name)} AS VARCHAR)" for name in by}
     named = "".join(f", {sql} AS {identifier(name)}" for name, sql in keys.items())
     sums = ", ".join(
-        f"CAST(SUM({sql}) AS DOUBLE) AS {identifier(name)}"
+        (sql if sql == _NOTHING else f"CAST(SUM({sql}) AS DOUBLE)") + f" AS {identifier(name)}"
         for name, sql in parts(figures, names, action=action).items()
     )
     day = '"date"'
-    inside = " OR ".join(f"({day} >= DATE '{span.since}' AND {day} < DATE '{span.until}')" for span in spans)
+    spans = sorted(spans, key=lambda span: span.since)
+    ranges = [f"{day} >= DATE '{span.since}' AND {day} < DATE '{span.until}'" for span in spans]
+    # One range around both lets the engine leave out what lies beside it unread.
+    inside = f"{day} >= DATE '{spans[0].since}' AND {day} < DATE '{max(span.until for span in spans)}'"
+    if spans[0].until < spans[-1].since:
+        inside += f" AND ({' OR '.join(f'({own})' for own in ranges)})"
     table = figures.fetch(
         f"SELECT {day}{named}, {sums} FROM {{table}} AS source WHERE {inside} "
         f"GROUP BY {', '.join([day, *keys.values()])}"
     )
-    table["date"] = pd.to_datetime(table["date"])
-    table = table.sort_values(["date", *by], ignore_index=True)
-    return table.assign(action=action, currency=currency)
+    return table.assign(date=pd.to_datetime(table["date"]), **{name: _labelled(table[name]) for name in by}), currency
+
+
+def _labelled(column):
+    """A column of names as categories in their order, called as `label` does in SQL."""
+    codes, names = pd.factorize(column)
+    names = [f"“{name}”" if name in OWN_WORDS else name for name in names.tolist()]
+    places, names = pd.factorize(pd.Series([*names, "(unknown)"], dtype="str"), sort=True)
+    return pd.Categorical.from_codes(places[codes], names)  # −1, none, is the last
 
 
 def _is_extra(name, known):
@@ -227,11 +264,13 @@ def span(base, which="after"):
 
 
 def _periods(figures, period, compare):
+    """The periods before and after."""
     if not isinstance(period, Period):
-        seen = figures.span()
-        period = Period.parse(period, end=seen.until)
+        # Only "last …" counts from the end of the data.
+        end = figures.span().until if str(period).strip().startswith("last ") else None
+        period = Period.parse(period, end=end)
     if compare == "previous":
-        return period, period.previous()
+        return period.previous(), period
     if compare == "year_before":
-        return period, period.year_before()
-    return period, compare if isinstance(compare, Period) else Period.parse(compare)
+        return period.year_before(), period
+    return (compare if isinstance(compare, Period) else Period.parse(compare)), period

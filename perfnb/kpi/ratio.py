@@ -13,50 +13,65 @@ from perfnb.kpi.tree import keys
 
 @dataclass(frozen=True)
 class Split:
-    """Effects of each segment on a ratio, (draws, segments), and what became of the segment."""
+    """Effects of each segment on a ratio, (draws, segments), and in which periods the segment has a denominator."""
 
     rate: np.ndarray
     mix: np.ndarray
     undefined: np.ndarray
-    status: np.ndarray
-    reversal: bool
+    known: np.ndarray
+    hanging: np.ndarray
+
+    @property
+    def status(self):
+        """What became of each segment."""
+        return np.select(
+            [self.hanging, self.known.all(axis=0), self.known[1], self.known[0]],
+            ["numerator_without_denominator", "both", "new", "lost"],
+            "absent",
+        )
+
+    @property
+    def reversal(self):
+        """Whether every segment's own rate moved one way, and the ratio the other."""
+        moved = self.rate[0][self.shown("rate")]
+        change = (self.rate[0] + self.mix[0]).sum()
+        if self.hanging.any() or not len(moved):
+            return False
+        return bool(change < 0 < moved.min() or moved.max() < 0 < change)
 
     def shown(self, kind):
         """Which segments have a row of this kind: no row says 0 where nothing could have been."""
-        holds = {"rate": ("both",), "mix": ("both", "new", "lost"), "undefined": ("numerator_without_denominator",)}
-        return np.isin(self.status, holds[kind])
+        if kind == "undefined":
+            return self.hanging
+        return ~self.hanging & (self.known.all(axis=0) if kind == "rate" else self.known.any(axis=0))
 
 
-def kitagawa(top, bottom, name):
+def kitagawa(top, bottom, name, whole=None):
     """The Split of Σ top / Σ bottom; both are (2, draws, segments), before and after.
 
+    Where these are some of the segments, `whole` are both sums over all, (2, draws).
     Exact in every draw. A segment that is new or lost is mix; with a numerator
     and no denominator it is "undefined".
     """
     if (bottom[:, 0] < 0).any():
         raise BadParameter(f"{name}: a segment's denominator ({kpi(name).denominator}) is negative. Correct the data")
+    above, whole = (one[..., None] for one in whole or (top.sum(axis=2), bottom.sum(axis=2)))
+    known = bottom > 0
+    both = known.all(axis=0)
+    hanging = np.zeros_like(both)
     with np.errstate(all="ignore"):
-        whole = bottom.sum(axis=2, keepdims=True)
         share = bottom / whole
-        middle = (top.sum(axis=2, keepdims=True) / whole).mean(axis=0)
+        middle = (above / whole).mean(axis=0)
         total = top[1] / whole[1] - top[0] / whole[0] - middle * (share[1] - share[0])
         own = top / bottom
         rate = share.mean(axis=0) * (own[1] - own[0])
+    if both.all() and (whole > 0).all():
+        return Split(rate, total - rate, np.broadcast_to(0.0, rate.shape), known[:, 0], hanging[0])
     total = np.where((whole > 0).all(axis=0), total, 0.0)
     hanging = ((bottom == 0) & (top != 0)).any(axis=0)
-    both = (bottom > 0).all(axis=0) & ~hanging
-    rate = np.where(both, rate, 0.0)
-    mix = np.where(hanging, 0.0, total - rate)
-    undefined = np.where(hanging, total, 0.0)
-    status = np.select(
-        [hanging[0], both[0], bottom[1, 0] > 0, bottom[0, 0] > 0],
-        ["numerator_without_denominator", "both", "new", "lost"],
-        "absent",
-    )
-    change, moved = (total[0]).sum(), rate[0][status == "both"]
-    alone = bool(len(moved)) and not (status == "numerator_without_denominator").any()
-    reversal = alone and bool(change < 0 < moved.min() or moved.max() < 0 < change)
-    return Split(rate, mix, undefined, status, reversal)
+    rate = np.where(both & ~hanging, rate, 0.0)
+    mix, undefined = np.where(hanging, 0.0, total - rate), np.where(hanging, total, 0.0)
+    return Split(rate, mix, undefined, known[:, 0], hanging[0])
 
 
 def split(base, kpi_name, *, by=("channel", "campaign"), draws=noise.DRAWS, seed=0):

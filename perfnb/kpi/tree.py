@@ -135,13 +135,13 @@ class Tree:
             value(name)
         return found
 
-    def measurable(self, base):
+    def measurable(self, base, known=None):
         """The part of the tree that `base` (the result of `kpi.base`) has figures for, in both periods.
 
         A node with a child that cannot be measured becomes a leaf; where the
         root cannot be measured, the first formula that can becomes the root.
         """
-        found_in = present(base)
+        found_in = present(base) if known is None else known
         for name in self.leaves:
             if not _is_summed(kpi(name)):
                 raise BadParameter(
@@ -265,19 +265,24 @@ def lint(tree, *, base=None):
     return pd.DataFrame(found, columns=columns)
 
 
-def present(base):
+def present(base, rows=None):
     """The base columns that have figures in every period: what one period lacks is not 0 there.
 
-    But revenue is 0 where there are no orders, and other_visits where all visits are of rows with clicks.
+    But revenue is 0 where there are no orders, and other_visits where all visits are of rows with clicks. `rows`
+    are the places of each period's rows.
     """
-    names = [name for name in base.columns if name in _BASE_COLUMNS]
-    sums = base.groupby("period")[names].sum(min_count=1)
-    known = sums.notna()
-    if {"revenue", "orders"} <= set(names):
-        known["revenue"] |= sums["orders"].eq(0)
-    if {"other_visits", "visits", "clicks"} <= set(names):
+    if rows is None:
+        rows = [np.flatnonzero(base["period"] == period) for period in base["period"].unique()]
+    found = {name: base[name].to_numpy(float) for name in base.columns if name in _BASE_COLUMNS}
+    gaps = {name: np.isnan(own) for name, own in found.items()}
+    known = {name: np.array([not own[part].all() for part in rows]) for name, own in gaps.items()}
+    filled = {name for name, own in known.items() if own.any()}
+    if {"revenue", "orders"} <= set(found):
+        none = np.array([np.nansum(found["orders"][part]) == 0 for part in rows])
+        known["revenue"] |= known["orders"] & none
+    if {"other_visits", "visits", "clicks"} <= set(found):
         known["other_visits"] |= known["visits"] & known["clicks"]
-    return {name for name in names if known[name].all() and base[name].notna().any()}
+    return {name for name in filled if known[name].all()}
 
 
 _BASE_COLUMNS = frozenset(column for one in CATALOGUE.values() for column in one.columns)
