@@ -12,7 +12,7 @@ from babel.numbers import format_currency, format_decimal
 
 from perfnb.errors import BadParameter
 
-__all__ = ["LANGUAGES", "day", "money", "number", "path", "points", "share", "text", "word"]
+__all__ = ["LANGUAGES", "day", "money", "number", "path", "points", "share", "state", "text", "word"]
 
 LANGUAGES = ("en", "de")
 MISSING = "–"
@@ -37,6 +37,11 @@ def text(key, language="en", **facts):
 def word(value, language="en"):
     """A word of ours (a stage, a model, an event, "(no touch)") in the language; anything else as it is."""
     return _words(language)["values"].get(value, value) if isinstance(value, str) else value
+
+
+def state(value, language="en"):
+    """What became of something (a status, a note) in the language: words that names in the data may be, too."""
+    return _words(language)["states"].get(value) or word(value, language)
 
 
 def path(value, language="en"):

@@ -4,11 +4,11 @@ import math
 
 import pandas as pd
 
-from perfnb import locale
+from perfnb import columns, locale
 from perfnb.kpi.catalogue import CATALOGUE
 from perfnb.tables import amount, kpi_name, safe
 
-__all__ = ["Sentence", "actions", "alerts", "attribution", "change", "funnel", "journey", "kpi", "targets"]
+__all__ = ["Sentence", "actions", "alerts", "attribution", "change", "funnel", "journey", "kpi", "periods", "targets"]
 
 
 _ROUNDING = 1e-9  # of the larger value: what is less did not move
@@ -135,9 +135,11 @@ def _mix(kinds, explained, by, rounding, said_of, language):
         return ""
     mix, rate = wide["mix"], wide["rate"]
     # Where rate and mix nearly cancel, neither stands behind the little that is left.
-    wide = wide[(mix.abs() > rate.abs() + rounding) & ((mix + rate).abs() > mix.abs() / 2 + rounding)]
-    usual = kinds[kinds["kind"].eq("mix") & kinds["within_noise"].fillna(False).astype(bool)]
-    wide = wide[~wide.index.isin(usual["kpi"])]
+    own = kinds[kinds["kind"] == "mix"]
+    usual = own[own["within_noise"].fillna(False).astype(bool)]
+    sure = own[own["low"].notna() & ~own["kpi"].isin(usual["kpi"])]
+    left = ((mix + rate).abs() > mix.abs() / 2 + rounding) | wide.index.isin(sure["kpi"])
+    wide = wide[(mix.abs() > rate.abs() + rounding) & left & ~wide.index.isin(usual["kpi"])]
     if wide.empty:
         return ""
     name = wide["mix"].abs().idxmax()
@@ -151,6 +153,27 @@ def _mix(kinds, explained, by, rounding, said_of, language):
     most = own.loc[(own["contribution"] * math.copysign(1, wide.loc[name, "mix"])).idxmax()]
     facts = {"where": _where(most, by, language), "contribution": said_of(most["contribution"], change=True)}
     return said + locale.text("headline.kpi_shift", language, **facts)
+
+
+def periods(base, *, language="en"):
+    """The days that are compared, from `kpi.base`, and whether they are as many."""
+    ends = {which: base[base["period"] == which].iloc[0] for which in ("before", "after")}
+    facts = {}
+    for which, row in ends.items():
+        facts |= {
+            f"{which}_since": locale.day(row["since"], language),
+            f"{which}_last": locale.day(row["last_day"], language),
+        }
+    said = locale.text("headline.periods", language, **facts)
+    days = {which: (row["last_day"] - row["since"]).days + 1 for which, row in ends.items()}
+    if days["before"] != days["after"]:
+        counts = {which: locale.number(count, language) for which, count in days.items()}
+        said += locale.text("headline.periods_differ", language, **counts)
+    for which, row in ends.items():
+        if row["covered"] < days[which]:
+            facts = {"covered": locale.number(row["covered"], language), "days": locale.number(days[which], language)}
+            said += locale.text(f"headline.periods_gaps_{which}", language, **facts)
+    return Sentence(said)
 
 
 def targets(tracked, *, language="en"):
@@ -175,7 +198,8 @@ def targets(tracked, *, language="en"):
             "gap": said_of(-worst["gap"], change=True),
             "share": locale.share(missed.max(), language),
         }
-        said += locale.text(f"headline.targets_{'behind' if worst['days_left'] else 'over'}", language, **facts)
+        way = "above" if worst["direction"] == "lower" else "behind" if worst["days_left"] else "over"
+        said += locale.text(f"headline.targets_{way}", language, **facts)
         if worst["days_left"] and worst["projection_low"] == worst["projection_low"]:
             ends = {"low": worst["projection_low"], "high": worst["projection_high"]}
             facts = {name: said_of(value) for name, value in ends.items()}
@@ -187,10 +211,14 @@ def targets(tracked, *, language="en"):
 def alerts(found, *, by=("channel",), language="en"):
     """How many series behaved unusually, and the dearest of them, from `kpi.alerts` of one day or more."""
     raised = found[found["status"].isin(["high", "low"])]
-    thin = int((found["status"] == "too_few").sum())
-    facts = {"all": locale.number(len(found), language), "thin": locale.number(thin, language)}
+    short = found["status"].isin(["too_short", "no_data"])
+    facts = {"all": locale.number(int((~short).sum()), language), "short": locale.number(int(short.sum()), language)}
+    facts["thin"] = locale.number(int((found["status"] == "too_few").sum()), language)
+    if short.all():
+        return Sentence(locale.text("headline.alerts_short", language, **facts))
+    unsaid = locale.text("headline.alerts_unjudged", language, **facts) if short.any() else ""
     if raised.empty:
-        return Sentence(locale.text("headline.alerts_none", language, **facts))
+        return Sentence(locale.text("headline.alerts_none", language, **facts) + unsaid)
     first = raised.iloc[0]
     unit = CATALOGUE[first["kpi"]].unit
     facts |= {
@@ -200,7 +228,7 @@ def alerts(found, *, by=("channel",), language="en"):
         "value": amount(first["value"], unit, first["currency"], language),
         "expected": amount(first["expected"], unit, first["currency"], language),
     }
-    return Sentence(locale.text(f"headline.alerts_{'one' if len(raised) == 1 else 'many'}", language, **facts))
+    return Sentence(locale.text(f"headline.alerts_{'one' if len(raised) == 1 else 'many'}", language, **facts) + unsaid)
 
 
 def change(result, *, language="en"):
@@ -276,12 +304,21 @@ _LOOK |= {"cpc": "bids", "cpo": "bids"}
 
 
 def _known(value):
-    return value is not None and value == value and value != "(unknown)"
+    return value is not None and value == value
 
 
 def _where(row, by, language):
     """The segment that a row is of, as "Paid Search · Brand"; nothing for the whole."""
-    return " · ".join(str(locale.word(row[key], language)) for key in by if key in row and _known(row[key]))
+    return " · ".join(_segment(row[key], key, language) for key in by if key in row and _known(row[key]))
+
+
+def _segment(name, key, language):
+    """A segment's own name; for rows without one, what they lack: they are a segment, and not the whole."""
+    if name == "(unknown)":
+        label = columns.describe(key)
+        named = label.label(language) if label else key
+        return locale.text("headline.without", language, name=named.lower() if language == "en" else named)
+    return str(locale.word(name, language)) if str(name).startswith("(") else str(name)
 
 
 def _of(row, by, language):

@@ -14,7 +14,7 @@ from perfnb.kpi.catalogue import CATALOGUE
 
 __all__ = ["Shown", "across", "amount", "kpi_name", "show"]
 
-_TEXTS = ("text", "word", "flags", "path", "kpi", "id", "currency")
+_TEXTS = ("text", "word", "state", "flags", "path", "kpi", "id", "currency")
 # Facts for programs, not for readers: the unit decides how other columns print, the rest is one line for all rows.
 _HIDDEN = ("currency", "definition", "unit", "direction", "root")
 
@@ -198,7 +198,7 @@ def _cell(value, unit, currency, language):
     if value is None or value is pd.NA or value is pd.NaT or value != value:
         return "" if unit in _TEXTS else locale.MISSING
     if isinstance(value, bool | np.bool_):
-        return locale.word("yes" if value else "no", language)
+        return locale.state("yes" if value else "no", language)
     if unit.startswith("change_"):
         return locale.signed(_cell(value, unit.removeprefix("change_"), currency, language), value)
     if unit in ("count", "persons"):
@@ -225,6 +225,8 @@ def _cell(value, unit, currency, language):
         return kpi_name(value, language)
     if unit == "flags":
         return ", ".join(_flag(one, language) for one in str(value).split(", "))
+    if unit == "state":
+        return str(locale.state(value, language))
     if unit == "path":
         return locale.path(value, language)
     return str(locale.word(value, language))
@@ -238,7 +240,7 @@ def _count(value, language):
 def _flag(value, language):
     """A note's words; after a colon stands the KPI that it is about."""
     said, _, name = value.partition(":")
-    return " ".join(filter(None, [str(locale.word(said, language)), kpi_name(name, language)]))
+    return " ".join(filter(None, [str(locale.state(said, language)), kpi_name(name, language)]))
 
 
 def kpi_name(name, language="en"):

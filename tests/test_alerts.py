@@ -568,7 +568,7 @@ def test_money_has_no_chart_of_counts(name):
     ("options", "message"),
     [
         ({"kpis": "aov"}, "kpis=\\['orders', 'cvr_visit', 'cpo'\\]"),
-        ({"kpis": "cvr_visits"}, "did you mean"),
+        ({"kpis": "cvr_visits"}, "Did you mean"),
         ({"kpis": ["orders", "cpl"]}, "KPI cpl: not measurable with these data, which have no figures of leads"),
         ({"day": "2026-01-01"}, "the data hold 2025-01-06..2025-04-05"),
         ({"day": "last 100 days"}, "Choose a day or a period inside them"),

@@ -141,7 +141,7 @@ def test_top_and_bottom_are_the_expressions_evaluated():
 
 
 def test_an_unknown_kpi_is_refused_with_the_nearest_ids():
-    with pytest.raises(BadParameter, match=r"did you mean .*roas"):
+    with pytest.raises(BadParameter, match=r"Did you mean .*roas"):
         kpi("roaz")
 
 

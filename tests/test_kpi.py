@@ -629,7 +629,55 @@ def test_a_pause_of_more_than_30_minutes_begins_a_visit_on_the_day_and_channel_o
 
 def test_an_event_without_a_time_begins_no_visit():
     rows = [("u", None, "visit", "A", None, None), ("u", 0, "visit", "A", None, None)]
-    assert counted(rows).rows()["visits"].sum() == 1
+    assert counted(rows, conversion="visit").rows()["visits"].sum() == 1
+
+
+def test_a_conversion_that_no_event_is_called_is_refused_with_the_events():
+    with pytest.raises(BadParameter, match=r"conversion 'order': no such event .* found purchase, visit"):
+        counted([("u", 0, "visit", "A", None, None), ("u", 9, "purchase", "A", 5, "EUR")])
+
+
+def test_an_order_log_that_would_count_twice_or_too_little_is_refused():
+    day = pd.to_datetime(["2025-08-01"])
+    figures = {"campaigns": pd.DataFrame({"date": day, "channel": "A", "campaign": "x", "orders": 1})}
+    rows = pd.DataFrame({"order_id": ["1", "1"], "timestamp": day[0], "margin": [5.0, 5.0]})
+    ws = book(**figures, orders=rows)
+    with pytest.raises(BadParameter, match="1 rows repeat an order_id"):
+        kpi.figures(ws.campaigns, orders=ws.orders)
+    ws = book(**figures, orders=rows.assign(order_id=["1", "2"], margin=[5.0, None]))
+    with pytest.raises(BadParameter, match="1 of 2 orders have no margin"):
+        kpi.figures(ws.campaigns, orders=ws.orders)
+
+
+def test_periods_of_unequal_length_and_a_segment_named_like_one_of_our_columns():
+    base = kpi.base(daily("2025-05-01", "2025-08-31"), period="2025-08-01..2025-08-14", compare="2025-07")
+    assert kpi.explain(base, tree=TREES[1])["contribution"].sum() == pytest.approx(20 * (14 - 31))
+    assert kpi.nodes(base, tree=TREES[1])["low"].notna().all()
+    named = base.rename(columns={"channel": "size"})
+    assert kpi.explain(named, tree=TREES[1], by=["size"])["size"].eq("c").all()
+
+
+def test_orders_are_counted_or_unknown_and_never_another_action():
+    row = {"clicks": 10, "leads": 3, "conversions": 3}
+    base = two_periods(row, row | {"leads": 4})
+    base["conversions"] = base["leads"]
+    base = base.assign(action="leads", orders=np.nan, revenue=np.nan)
+    with pytest.raises(BadParameter, match="no formula of the tree can be measured"):
+        kpi.nodes(base, tree="revenue = orders * aov; orders = clicks * cvr")
+    assert kpi.nodes(base, tree="leads = clicks * cvr")["kpi"].iloc[0] == "leads"
+
+
+def test_without_visits_the_default_tree_goes_through_clicks():
+    row = {"impressions": 100, "clicks": 10, "orders": 2, "revenue": 40}
+    nodes = kpi.nodes(two_periods(row, row | {"clicks": 20, "orders": 3}))
+    assert {"clicks", "cvr", "ctr", "aov"} <= set(nodes["kpi"]) and nodes["change"].iloc[0] == 0
+
+
+def test_the_days_to_watch_are_the_last_of_the_period_and_no_more():
+    base = kpi.base(daily("2025-05-01", "2025-08-31"), period="2025-07-01..2025-07-10")
+    assert str(kpi.last(base, "last 7 days")) == "2025-07-04..2025-07-10"
+    assert str(kpi.last(base, "last 28 days")) == "2025-07-01..2025-07-10"
+    assert str(kpi.last(base, "2025-06-01..2025-06-03")) == "2025-06-01..2025-06-03"
 
 
 def test_retentioneering_log_has_3605_visits_and_470_purchases_as_its_readme_counts():

@@ -231,6 +231,7 @@ def test_where_every_segment_moved_the_other_way_the_sentence_says_so():
 # Targets, alerts, a change, what to do
 
 TRACKED = {"channel": None, "campaign": None, "unit": "count", "currency": "EUR", "days_left": 0, "kpi": "orders"}
+TRACKED |= {"direction": "higher"}
 TRACKED |= {"target": 100.0, "projection": np.nan, "projection_low": np.nan, "projection_high": np.nan}
 
 
@@ -298,7 +299,42 @@ def test_alerts_count_the_unusual_and_those_too_few_to_tell():
     assert dated(loud.iloc[:2]).startswith(
         "1 of 2 daily figures was unusual: Conversion rate (visits) (A) on 31 Aug 2025, 100.0 % where about 25.0 % was"
     )
-    assert dated(loud).startswith("2 of 3 daily figures were unusual; the dearest: Conversion rate")
+    assert dated(loud).startswith("2 of 3 daily figures were unusual; the one with the largest effect: Conv")
+
+
+def test_nothing_judged_is_no_all_clear():
+    found = pd.DataFrame([series(status="too_short"), series(status="no_data")])
+    assert both(sentences.alerts, found) == "None of the 2 daily figures could be judged: too little history."
+    some = pd.DataFrame([series(), series(status="too_short")])
+    assert both(sentences.alerts, some).endswith("1 more could not be judged: too little history, or no data.")
+
+
+def test_rows_without_a_name_are_a_segment_and_not_the_whole():
+    row = {"rank": 1, "finding": "segment", "channel": "Meta", "campaign": "(unknown)", "root": "revenue"}
+    row |= {"before": 9.0, "after": 5.0, "worse_by": 4.0, "low": 1.0, "high": 7.0, "within_noise": False, "kpi": "aov"}
+    rows = pd.DataFrame([row | {"currency": "EUR"}, row | {"currency": "EUR", "channel": "(unknown)"}])
+    texts = sentences.actions(rows)["what_to_do"]
+    assert texts[0].startswith("Meta · no campaign: ") and texts[1].startswith("no channel · no campaign: ")
+    assert sentences.actions(rows, language="de")["what_to_do"][0].startswith("Meta · ohne Kampagne: ")
+
+
+def test_more_cost_than_planned_is_not_behind():
+    over = {"kpi": "cost", "unit": "currency", "status": "red", "gap": -300.0, "expected": 1000.0, "direction": "lower"}
+    said = both(sentences.targets, tracked(over))
+    assert "Cost is €300 (30.0 %) above what was due by now" in said and "behind" not in said
+
+
+def test_periods_say_their_days_and_whether_they_are_as_many():
+    def rows(which, since, last, covered):
+        return {"period": which, "since": pd.Timestamp(since), "last_day": pd.Timestamp(last), "covered": covered}
+
+    even = [rows("before", "2025-07-01", "2025-07-31", 31), rows("after", "2025-08-01", "2025-08-31", 31)]
+    assert str(sentences.periods(pd.DataFrame(even))) == "1 Aug 2025 to 31 Aug 2025, against 1 Jul 2025 to 31 Jul 2025."
+    odd = [rows("before", "2025-01-01", "2025-01-31", 31), rows("after", "2025-02-01", "2025-02-28", 25)]
+    said = str(sentences.periods(pd.DataFrame(odd)))
+    assert "differ in length (28 and 31 days)" in said and "Only 25 of the 28 days have figures." in said
+    german = str(sentences.periods(pd.DataFrame(odd), language="de"))
+    assert "28 und 31 Tage" in german and "25 der 28 Tage" in german
 
 
 def test_actions_name_the_place_the_factor_and_whether_to_wait():
@@ -308,12 +344,12 @@ def test_actions_name_the_place_the_factor_and_whether_to_wait():
     alarm = {"finding": "alarm", "date": pd.Timestamp("2025-08-31"), "kpi": "orders", "before": 20.0, "after": 0.0}
     rows = [row, row | {"within_noise": True, "channel": None}, row | alarm, row | {"before": np.nan, "kpi": "cpc"}]
     texts = [plain(text) for text in sentences.actions(pd.DataFrame(rows), by=["channel"])["what_to_do"]]
-    assert texts[0].startswith("A: Revenue went from €900 to €500, most of it through Average order value.")
+    assert texts[0].startswith("A: Revenue from €900 to €500, most of it through Average order value.")
     assert texts[1].startswith("The whole: ") and texts[1].endswith("watch, do not act yet.")
-    assert texts[2].startswith("A: Orders was 0 on 31 Aug 2025, where about 20 was usual.")
+    assert texts[2].startswith("A: Orders at 0 on 31 Aug 2025, where about 20 was usual.")
     assert "nan" not in texts[3] and "–" not in texts[3] and "Cost per click" in texts[3]
     german = sentences.actions(pd.DataFrame(rows), by=["channel"], language="de")["what_to_do"]
-    assert german.str.contains("{", regex=False).sum() == 0 and german[0].startswith("A: Umsatz ging von 900")
+    assert german.str.contains("{", regex=False).sum() == 0 and german[0].startswith("A: Umsatz von 900")
 
 
 CHANGED = {"kpi": "orders", "segment": "Paid Search", "control": "Email", "unit": "count", "currency": "EUR"}

@@ -368,7 +368,7 @@ def test_a_target_of_a_part_sees_its_part_only():
         ({"since": "August"}, "since is 'August'"),
         ({"due": "2025-07-31"}, "due before it begins"),
         ({"baseline": "low"}, "baseline is 'low'"),
-        ({"kpi": "revenu"}, "did you mean revenue"),
+        ({"kpi": "revenu"}, "Did you mean revenue"),
         ({"kpi": "reach"}, "distinct persons"),
     ],
 )

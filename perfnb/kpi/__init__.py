@@ -4,9 +4,9 @@ from perfnb.kpi.alerts import alerts, chart
 from perfnb.kpi.before_after import before_after, placebos
 from perfnb.kpi.catalogue import CATALOGUE, Kpi, describe
 from perfnb.kpi.course import course
-from perfnb.kpi.explain import decompose, explain, kinds, nodes
+from perfnb.kpi.explain import decompose, explain, kinds, leading_rate, nodes
 from perfnb.kpi.factors import factors
-from perfnb.kpi.figures import base, daily, figures, source, span
+from perfnb.kpi.figures import base, daily, figures, last, source, span
 from perfnb.kpi.gaps import gap, sensitivity
 from perfnb.kpi.priorities import priorities
 from perfnb.kpi.ratio import split, split_within
@@ -35,6 +35,8 @@ __all__ = [
     "figures",
     "gap",
     "kinds",
+    "last",
+    "leading_rate",
     "lint",
     "measurable",
     "nodes",

@@ -14,7 +14,7 @@ from perfnb.errors import BadParameter
 from perfnb.kpi.catalogue import CATALOGUE, kpi
 from perfnb.kpi.control import LIMIT, PAST, band, judge, outage_days
 from perfnb.kpi.series import cube, series
-from perfnb.kpi.tree import DEFAULT
+from perfnb.kpi.tree import DEFAULT, as_tree
 from perfnb.period import Period
 
 __all__ = ["WATCHED", "alerts", "chart"]
@@ -49,11 +49,14 @@ def alerts(figures, *, kpis=None, by=("channel",), day=None, tree=DEFAULT, actio
     (after which their sum would show an outage), impact (unit of the root: what
     the root of all segments is above what it were with x as expected), root,
     advice (too_few: sum_weeks or look_wider; an alarm without any row:
-    check_rows), flag (why impact is null: not_in_tree, root_unknown), action
+    check_rows), flag (why impact is null: not_in_tree, root_unknown,
+    formula_differs), action
     (where the KPI counts it), currency.
     """
     by = (by,) if isinstance(by, str) else tuple(by)
-    watched = [series(name) for name in _names(WATCHED if kpis is None else kpis)]
+    tree = as_tree(tree)
+    usual = WATCHED if action == "orders" else ("conversions", *WATCHED)
+    watched = [series(name) for name in _names(usual if kpis is None else kpis)]
     nodes = [kpi(name) for name, _, _ in tree.walk() if name in CATALOGUE]
     sums = cube(figures, by=by, kpis=[*(one.kpi for one in watched), *nodes], action=action)
     watched = _measurable(watched, sums, all_of_them=kpis is not None)
@@ -197,7 +200,13 @@ def _impact(tree, one, shop, excess):
             given |= {name: np.nan_to_num(given[name]) for name in children if name in given}
     usual = one.value(one.x(day) - excess, one.n(day))
     root = [tree.evaluate(given | changed)[tree.root] for changed in ({}, {one.kpi.id: usual})]
-    return root[0] - root[1], "root_unknown"
+    effect = root[0] - root[1]
+    if tree.root in CATALOGUE and set(kpi(tree.root).columns) <= set(day):
+        own = _value(kpi(tree.root), day, before)
+        differs = np.abs(root[0] - own) > 1e-6 * np.maximum(np.abs(own), 1)
+        if differs.any():  # the formula does not make the root: what it says of a change is not the root's
+            return np.where(differs, np.nan, effect), "formula_differs"
+    return effect, "root_unknown"
 
 
 def _value(one, day, before):

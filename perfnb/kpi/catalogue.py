@@ -117,14 +117,15 @@ def _load():
 
 CATALOGUE = _load()
 _ALIASES = {alias: one.id for one in CATALOGUE.values() for alias in one.aliases.split()}
+_NAMES = {said.casefold(): one.id for one in reversed(CATALOGUE.values()) for said in (one.id, one.en, one.de)}
 
 
 def kpi(name):
-    """The Kpi `name` (an id or an alias); BadParameter with the nearest ids otherwise."""
-    found = CATALOGUE.get(_ALIASES.get(name, name))
+    """The Kpi `name` (an id, an alias, or its name in either language); BadParameter with the nearest ids otherwise."""
+    found = CATALOGUE.get(_ALIASES.get(name, name)) or CATALOGUE.get(_NAMES.get(str(name).strip().casefold()))
     if found is None:
         near = difflib.get_close_matches(str(name), [*CATALOGUE, *_ALIASES], n=3)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        hint = f"Did you mean {' or '.join(near)}? " if near else ""
         raise BadParameter(f"KPI {name!r} is not in the catalogue. {hint}All ids: perfnb.kpi.CATALOGUE")
     return found
 

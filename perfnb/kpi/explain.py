@@ -184,6 +184,17 @@ def kinds(
     return found[["kpi", "kind", *_ESTIMATE, "reversal", "unit", *_ENDS]]
 
 
+def leading_rate(kinds, focus=""):
+    """The rate to look into: `focus`, or else the one of a result of `kinds` that moved the root most; its id."""
+    if focus:
+        return kpi(focus).id
+    rates = kinds[kinds["kind"].isin(["rate", "mix"])]
+    if rates.empty:
+        raise BadParameter("focus: the tree has no rate with figures. Name one, as focus='ctr', or another tree")
+    size = rates.assign(size=rates["contribution"].abs()).groupby("kpi")["size"].sum()
+    return size.idxmax()
+
+
 def decompose(tree, before, after, *, method="auto"):
     """Contributions between two states of a tree whose leaf values are given ({kpi: value}).
 
@@ -276,7 +287,7 @@ def _base(table, tree, period, compare, by, action):
     if isinstance(table, Table):
         if period is None:
             raise BadParameter("period: None; expected for example '2025-08' or 'last 28 days', to be compared")
-        asked = _columns(as_tree(tree))
+        asked = columns(as_tree(tree))
         # What says whether a missing figure is 0.
         asked |= {"orders"} if "revenue" in asked else set()
         asked |= {"visits", "clicks"} if "other_visits" in asked else set()
@@ -291,7 +302,7 @@ def grow(base, tree, method, draws, seed, by=()):
     base = halves(base)
     known = present(base.figures, base.rows)
     tree, action = as_tree(tree).measurable(base, known), base.action or "orders"
-    drawn = sums(base, by=by, names=_columns(tree) & known, draws=draws, seed=seed)
+    drawn = sums(base, by=by, names=columns(tree) & known, draws=draws, seed=seed)
     whole = drawn.whole
     values, hanging = _values(tree, whole)
     split, closed, flags = {}, {}, {}
@@ -314,7 +325,7 @@ def grow(base, tree, method, draws, seed, by=()):
     return _Grown(base, tree, spots, drawn, drawn.data, method)
 
 
-def _columns(tree):
+def columns(tree):
     """The base columns that the tree's KPIs are made of."""
     return {column for name, _, _ in tree.walk() if name in CATALOGUE for column in kpi(name).columns}
 

@@ -8,8 +8,8 @@ import pandas as pd
 
 from perfnb.kpi import noise
 from perfnb.kpi.catalogue import CATALOGUE, kpi
-from perfnb.kpi.explain import UNALLOCATED, chain, effects, grow
-from perfnb.kpi.tree import DEFAULT, as_tree, keys
+from perfnb.kpi.explain import UNALLOCATED, chain, columns, effects, grow
+from perfnb.kpi.tree import DEFAULT, as_tree, keys, present
 from perfnb.kpi.weights import weights
 
 
@@ -35,7 +35,7 @@ def factors(base, *, tree=DEFAULT, by=("channel", "campaign"), draws=noise.DRAWS
     tree = as_tree(tree).measurable(base)
     action = base["action"].iloc[0] if "action" in base else "orders"
     by = keys(by)
-    drawn = noise.sums(base, by=by, draws=draws, seed=seed)
+    drawn = noise.sums(base, by=by, names=columns(tree) & present(base), draws=draws, seed=seed)
     line = _chain(tree, drawn.parts, action)
     made = _flat(line, drawn) if line else _leaves(base, tree, by, draws, seed)
     rows = []

@@ -16,6 +16,7 @@ from perfnb.period import Period, duration
 _SUMMED = frozenset(column for one in CATALOGUE.values() if one.aggregation in SUMMED for column in one.columns) - set(
     NOT_SUMMED
 )
+_UNKNOWN = 0.02  # share of orders whose margin or kind of customer may be unknown
 _TYPES = {
     "date": "DATE",
     "channel": "VARCHAR",
@@ -54,6 +55,12 @@ def _from_events(campaigns, touchpoints, conversion, session_gap):
     touchpoints.require("user_id", "timestamp", "event")
     gap = round(duration(session_gap).total_seconds() * 1_000_000)
     touchpoints.currency("value")
+    seen = touchpoints.fetch("SELECT DISTINCT event FROM {table} AS t WHERE event IS NOT NULL")["event"]
+    if conversion not in set(seen):
+        raise BadParameter(
+            f"conversion {conversion!r}: no such event in touchpoints ({touchpoints.origin}); "
+            f"found {', '.join(sorted(map(str, seen))[:12])}. Name the event that counts as an order"
+        )
     channel, campaign, currency = (touchpoints.column(name) for name in ("channel", "campaign", "currency"))
     value = touchpoints.column("value", "DECIMAL(18, 6)")
     sql = f"""WITH events AS (SELECT user_id AS u, {touchpoints.micros()} AS t, CAST("timestamp" AS DATE) AS "date",
@@ -78,6 +85,21 @@ def _with_orders(counted, touchpoints, orders):
     added = {name: own for name, own in found.items() if orders.has(own) and not counted.has(name)}
     if not added or not orders.has("timestamp"):
         return counted
+    if orders.has("order_id"):
+        twice = orders.fetch("SELECT COUNT(order_id) - COUNT(DISTINCT order_id) AS n FROM {table} AS t")["n"].iloc[0]
+        if twice:
+            raise BadParameter(
+                f"{orders.name} ({orders.origin}): {twice} rows repeat an order_id, so margins and new customers would "
+                "count twice. One row per order: remove the others"
+            )
+    counts = ", ".join(f"COUNT({identifier(own)}) AS {name}" for name, own in added.items())
+    known = orders.fetch(f"SELECT COUNT(*) AS n, {counts} FROM {{table}} AS t").iloc[0]
+    for name, own in list(added.items()):
+        if known[name] < (1 - _UNKNOWN) * known["n"]:
+            raise BadParameter(
+                f"{orders.name} ({orders.origin}): {known['n'] - known[name]} of {known['n']} orders have no {own}, so "
+                f"the sums would be too small. Fill the column, or leave it out"
+            )
     ours, theirs = counted.currency("revenue", "cost"), orders.currency("margin")
     if "contribution" in added and None not in (ours, theirs) and ours != theirs:
         raise BadParameter(
@@ -250,6 +272,18 @@ def _labelled(column):
 def _is_extra(name, known):
     """Whether a column of the data, beyond our own table's, is one that the catalogue sums."""
     return name not in known and name not in (*BASE, "conversions") and name in _SUMMED
+
+
+def last(base, watch):
+    """The last days of the period of a result of `base`: as many as `watch` says ("last 7 days"), at most all of them.
+
+    A Period, or a text that names days ("2025-08-28..2025-08-31"), is taken as it is.
+    """
+    days = span(base)
+    if isinstance(watch, Period):
+        return watch
+    asked = Period.parse(watch, end=days.until)
+    return Period(max(asked.since, days.since), asked.until) if str(watch).strip().startswith("last ") else asked
 
 
 def source(campaigns):

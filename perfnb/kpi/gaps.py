@@ -10,7 +10,7 @@ from perfnb.kpi.catalogue import CATALOGUE
 from perfnb.kpi.explain import decompose
 from perfnb.kpi.pace import action_of, base_columns, first_of, open_book, paced_over, sums_of, value_of, window_of
 from perfnb.kpi.targets import as_day, checked
-from perfnb.kpi.tree import DEFAULT, Tree, apply, measured
+from perfnb.kpi.tree import DEFAULT, Tree, apply, as_tree, measured
 from perfnb.period import Period
 
 _ROUNDING = 1e-9  # of the larger of two values: what is less is no difference
@@ -85,7 +85,7 @@ def sensitivity(base, *, tree=DEFAULT):
     in the unit of the root; null where a rate is undefined), root (the root's
     KPI), flag (no_base), action, currency; the most worth first.
     """
-    tree = tree.measurable(base)
+    tree = as_tree(tree).measurable(base)
     after = base[base["period"] == "after"]
     sums = sums_of(after[base_columns(after)])
     measures = {name: value_of(CATALOGUE[name], sums) for name, _, _ in tree.walk() if name in CATALOGUE}

@@ -8,7 +8,7 @@ import pandas as pd
 from perfnb.errors import BadParameter
 from perfnb.kpi import noise
 from perfnb.kpi.catalogue import NOT_SUMMED, kpi
-from perfnb.kpi.tree import keys
+from perfnb.kpi.tree import keys, present
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ def split(base, kpi_name, *, by=("channel", "campaign"), draws=noise.DRAWS, seed
     the total the other), unit, currency. Totals add up to the change of the KPI.
     """
     by = keys(by)
-    one, drawn = _ratio(base, kpi_name), noise.sums(base, by=by, draws=draws, seed=seed)
+    one = _ratio(base, kpi_name)
+    drawn = noise.sums(base, by=by, names=present(base) & set(one.columns), draws=draws, seed=seed)
     top, bottom = np.nan_to_num(one.top(drawn.parts)), np.nan_to_num(one.bottom(drawn.parts))
     found = _described(drawn.segments.copy(), one, top[:, 0], bottom[:, 0])
     made = kitagawa(top, bottom, one.id)
@@ -159,9 +160,10 @@ def _ratio(base, name):
         raise BadParameter(f"{one.id} is no ratio: it has no rate to split. Choose a rate, or see kpi.explain")
     if set(one.columns) & set(NOT_SUMMED):
         raise BadParameter(f"{one.id} is made of what cannot be summed (distinct persons, balances). See kpi.value")
-    lacking = [column for column in one.columns if column not in base or base[column].isna().all()]
+    known = present(base)
+    lacking = [column for column in one.columns if column not in known]
     if lacking:
-        raise BadParameter(f"{one.id} is not measurable with these data: no {', '.join(lacking)}")
+        raise BadParameter(f"{one.id} is not measurable with these data: no {', '.join(lacking)} in both periods")
     return one
 
 

@@ -139,7 +139,8 @@ class Tree:
         """The part of the tree that `base` (the result of `kpi.base`) has figures for, in both periods.
 
         A node with a child that cannot be measured becomes a leaf; where the
-        root cannot be measured, the first formula that can becomes the root.
+        root cannot be measured, the first formula that can becomes the root. Where
+        there are clicks and no visits, the default tree goes through clicks.
         """
         found_in = present(base) if known is None else known
         for name in self.leaves:
@@ -150,9 +151,13 @@ class Tree:
                 )
 
         def can(name):
-            own = name in CATALOGUE and measured(name, found_in)
-            return own or (bool(self.children(name)) and all(can(child) for child in self.children(name)))
+            if name in CATALOGUE and (measured(name, found_in) or kpi(name).aggregation == "additive"):
+                # Orders are counted or unknown: what clicks × conversion rate make may be another action.
+                return measured(name, found_in)
+            return bool(self.children(name)) and all(can(child) for child in self.children(name))
 
+        if self == DEFAULT and not can("visits") and can("clicks") and can("cvr"):
+            return TREES["transaction"].measurable(base, found_in)
         kept = []
         for name, operator, children in self.formulas:
             # Of a sum, a part without figures is left out: a shop may have visits from advertising only. But a

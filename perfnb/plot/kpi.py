@@ -335,7 +335,11 @@ def directions(direction, language):
 
 def _compact(value, currency, language):
     size = abs(float(value))
-    decimals = 2 - int(np.log10(size)) % 3 if size >= 1000 else 0
+    # German has no short form below a million.
+    if size < (1e6 if language == "de" else 1e3):
+        said = locale.money(size, currency, language, 0) if currency else locale.number(size, language)
+        return f"\N{MINUS SIGN}{said}" if value < 0 else said
+    decimals = 2 - int(np.log10(size)) % 3
     options = {"locale": language, "fraction_digits": decimals}
     said = format_compact_currency(size, currency, **options) if currency else format_compact_decimal(size, **options)
     return f"\N{MINUS SIGN}{said}" if value < 0 else said
