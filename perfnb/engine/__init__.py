@@ -207,7 +207,14 @@ class Table:
 
     def fetch(self, sql):
         """Run a statement that reads `{table}` (this table's rows); a pandas frame of the result."""
-        return self.engine.fetch(_PLACE.sub(lambda match: match[0] if match[0] != "{table}" else f"({self.sql})", sql))
+        return self.engine.fetch(self._over(sql))
+
+    def sums(self, sql, texts):
+        """The same of numbers and days beside `texts`, which come as categories: the quicker way for many groups."""
+        return self.engine.sums(self._over(sql), texts)
+
+    def _over(self, sql):
+        return _PLACE.sub(lambda match: match[0] if match[0] != "{table}" else f"({self.sql})", sql)
 
     def rows(self, limit=None):
         """The rows as a pandas frame, all of them or the first `limit` (of no particular order)."""
@@ -239,6 +246,9 @@ class _Recorder:
         return getattr(self._engine, name)
 
     def fetch(self, sql):
+        raise _Captured(sql)
+
+    def sums(self, sql, texts):
         raise _Captured(sql)
 
 

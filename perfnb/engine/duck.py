@@ -3,9 +3,11 @@
 import contextlib
 import itertools
 import re
+import warnings
 from pathlib import Path
 
 import duckdb
+import pandas as pd
 
 from perfnb.engine import identifier, literal
 from perfnb.errors import UnreadableData
@@ -107,6 +109,19 @@ class DuckDB:
         """The result of a statement as a pandas frame."""
         return self._run(sql, lambda result: result.df())
 
+    def sums(self, sql, texts):
+        """The same of numbers beside `texts`, which come as categories: by way of Arrow, in less time."""
+        table = self._run(sql, _arrow)
+        found = {}
+        for name, column in zip(table.column_names, table.columns, strict=True):
+            if name in texts:
+                column = column.combine_chunks().dictionary_encode()
+                codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+                found[name] = pd.Categorical.from_codes(codes, column.dictionary.to_pandas())
+            else:
+                found[name] = column.to_numpy(zero_copy_only=False)
+        return pd.DataFrame(found)
+
     def cause(self, error):
         """What an engine's error says, in one line."""
         return _first(error, lines=3)
@@ -121,6 +136,12 @@ class DuckDB:
             duckdb.OutOfRangeException,
         ) as error:
             raise UnreadableData(_first(error, lines=3)) from None
+
+
+def _arrow(result):
+    with warnings.catch_warnings():  # of the copy that this makes of a small result
+        warnings.simplefilter("ignore")
+        return (getattr(result, "to_arrow_table", None) or result.fetch_arrow_table)()
 
 
 def _first(error, lines=1):

@@ -254,19 +254,21 @@ def _sums(figures, spans, by, action, asked=None):
     inside = f"{day} >= DATE '{spans[0].since}' AND {day} < DATE '{max(span.until for span in spans)}'"
     if spans[0].until < spans[-1].since:
         inside += f" AND ({' OR '.join(f'({own})' for own in ranges)})"
-    table = figures.fetch(
+    table = figures.sums(
         f"SELECT {day}{named}, {sums} FROM {{table}} AS source WHERE {inside} "
-        f"GROUP BY {', '.join([day, *keys.values()])}"
+        f"GROUP BY {', '.join([day, *keys.values()])}",
+        by,
     )
     return table.assign(date=pd.to_datetime(table["date"]), **{name: _labelled(table[name]) for name in by}), currency
 
 
 def _labelled(column):
-    """A column of names as categories in their order, called as `label` does in SQL."""
-    codes, names = pd.factorize(column)
-    names = [f"“{name}”" if name in OWN_WORDS else name for name in names.tolist()]
-    places, names = pd.factorize(pd.Series([*names, "(unknown)"], dtype="str"), sort=True)
-    return pd.Categorical.from_codes(places[codes], names)  # −1, none, is the last
+    """Categories in the order of their names, called as `label` does in SQL."""
+    names = [f"“{name}”" if name in OWN_WORDS else name for name in column.cat.categories.tolist()]
+    order = sorted({*names, "(unknown)"})
+    place = {name: at for at, name in enumerate(order)}
+    places = np.array([place[name] for name in (*names, "(unknown)")])
+    return pd.Categorical.from_codes(places[column.cat.codes], pd.Index(order, dtype="str"))  # −1, none, is the last
 
 
 def _is_extra(name, known):

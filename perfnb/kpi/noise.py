@@ -130,15 +130,26 @@ def _segments(base, by):
     """The number of each row's segment, and the segments in the order of their keys (none at the end)."""
     codes, count = np.zeros(len(base), int), 1
     for name in by:
-        own, found = pd.factorize(base[name], sort=True)
-        codes = codes * (len(found) + 1) + np.where(own < 0, len(found), own)
-        codes, found = pd.factorize(codes, sort=True)
-        count = len(found)
+        column = base[name]
+        if column.dtype == "category" and column.cat.ordered is False and column.cat.categories.is_monotonic_increasing:
+            own, kinds = column.cat.codes.to_numpy(np.int64), len(column.cat.categories)
+        else:
+            own, found = pd.factorize(column, sort=True)
+            kinds = len(found)
+        codes = codes * (kinds + 1) + np.where(own < 0, kinds, own)
+        there = np.zeros(count * (kinds + 1), bool)
+        there[codes] = True
+        codes, count = (np.cumsum(there) - 1)[codes], int(there.sum())
     first = np.zeros(count if len(base) else 0, int)
     first[codes[::-1]] = np.arange(len(base))[::-1]
-    segments = {name: base[name].iloc[first].array for name in by}
-    named = {name: own.astype("str") if own.dtype == "category" else own for name, own in segments.items()}
-    return codes, pd.DataFrame(named, index=range(len(first)))
+    segments = {}
+    for name in by:
+        own = base[name].array
+        if own.dtype == "category":
+            segments[name] = own.categories.array.take(own.codes[first], allow_fill=True)
+        else:
+            segments[name] = own.take(first)
+    return codes, pd.DataFrame(segments, index=range(len(first)))
 
 
 def _filled(column):
