@@ -59,7 +59,7 @@ def _from_events(campaigns, touchpoints, conversion, session_gap):
     if conversion not in set(seen):
         raise BadParameter(
             f"conversion {conversion!r}: no such event in touchpoints ({touchpoints.origin}); "
-            f"found {', '.join(sorted(map(str, seen))[:12])}. Name the event that counts as an order"
+            f"found {', '.join(sorted(map(str, seen))[:40])}. Name the event that counts as an order"
         )
     channel, campaign, currency = (touchpoints.column(name) for name in ("channel", "campaign", "currency"))
     value = touchpoints.column("value", "DECIMAL(18, 6)")
