@@ -548,6 +548,11 @@ def test_a_wrong_period_is_named(wrong):
         kpi.base(table, period="2025-12", compare=wrong)
 
 
+def test_what_to_compare_with_is_no_end_of_the_data():
+    with pytest.raises(BadParameter, match=r"compare 'last 28 days': expected 'previous'"):
+        kpi.base(daily("2025-01-01", "2025-08-31"), period="last 28 days", compare="last 28 days")
+
+
 def test_a_period_without_data_is_an_error_that_names_it():
     table = daily("2025-08-01", "2025-08-31")
     with pytest.raises(BadParameter, match=r"30 of the 30 days of the period before, from compare='year_before'"):

@@ -309,4 +309,11 @@ def _periods(figures, period, compare):
         return period.previous(), period
     if compare == "year_before":
         return period.year_before(), period
-    return (compare if isinstance(compare, Period) else Period.parse(compare)), period
+    if isinstance(compare, Period):
+        return compare, period
+    if str(compare).strip().startswith("last "):
+        raise BadParameter(
+            f"compare {str(compare)!r}: expected 'previous' (as many days just before), 'year_before' (364 days "
+            "before), or days as '2025-07' or '2025-07-04..2025-07-31'"
+        )
+    return Period.parse(compare), period

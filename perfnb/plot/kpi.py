@@ -206,7 +206,7 @@ def targets(tracked, *, language="en", ax=None):
     style.legend(ax, handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=5, **spaces)
     said = locale.text("plot.signs", language)
     if len(due) == 1:
-        said = f"{_until(rows[0], language).capitalize()}.   {said}"
+        said = f"{_capital(_until(rows[0], language))}.   {said}"
     style.caption(ax, said)
     return ax
 
