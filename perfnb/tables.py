@@ -245,8 +245,8 @@ def _flag(value, language):
 
 def kpi_name(name, language="en"):
     """A KPI's name in the language; of "cvr × new_share" both; other words as `locale.word` has them."""
-    if isinstance(name, str) and " " in name and name not in CATALOGUE:
-        return re.sub(r"\w+", lambda found: kpi_name(found[0], language), name)
+    if isinstance(name, str) and re.search(r" [+−×÷] ", name):
+        return re.sub(r"[^\W\d]\w*", lambda part: kpi_name(part[0], language), name)
     return getattr(CATALOGUE[name], language) if name in CATALOGUE else locale.word(name, language)
 
 

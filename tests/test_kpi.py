@@ -14,7 +14,7 @@ from _tables import ENGINES, SAMPLES, book, events, only, shared
 from perfnb import checks, kpi, workspace
 from perfnb.errors import BadParameter, MissingColumns, MissingTable
 from perfnb.kpi.catalogue import BASE
-from perfnb.kpi.weights import log_mean
+from perfnb.kpi.weights import log_mean, weights
 from perfnb.period import Period
 
 DAY = 86_400
@@ -332,6 +332,16 @@ def test_log_mean_near_equality_and_at_it():
     assert log_mean(2.0, 1.0) == pytest.approx(1 / math.log(2))
     assert log_mean(1.0 + 1e-13, 1.0) == pytest.approx(1.0, rel=1e-12)
     assert log_mean(1e-100, 1e100) == pytest.approx(log_mean(1e100, 1e-100))
+
+
+def test_a_long_flat_product_with_a_negative_factor_still_adds_up():
+    # Two more factors than a tree's product may have: volume and mix before the rates of a nested tree.
+    children = [np.array([[before], [before + 1.0]]) for before in (3.0, 2.0, -4.0, 1.5, 2.5, 0.5, 3.5, 1.0)]
+    node = np.prod(children, axis=0)
+    for method in ("shapley", "logmean"):
+        own = weights("*", node, children, method)
+        effects = sum(weight * (child[1] - child[0]) for weight, child in zip(own, children, strict=True))
+        assert effects == pytest.approx(node[1] - node[0])
 
 
 # Broken chains and undefined rates

@@ -1,4 +1,13 @@
-"""KPIs: the catalogue, the tree from reach to transaction, who moved it, targets, alerts, before and after."""
+"""KPIs: the catalogue, the tree from reach to transaction, who moved it, targets, alerts, before and after.
+
+catalogue, value                  what a KPI is, and its value as its kind allows
+figures                           the sums by day and segment that everything else starts from
+tree, weights, noise              formulas; what a child is worth to its node; days drawn again
+explain, ratio, factors           why did it move: through the tree, by rate and mix, by segment and factor
+targets, pace, tracking, gaps     what is to be reached, what is due by now, where it stands, what is missing
+series, control, alerts, course   counts by day, their usual range, the unusual days
+before_after, priorities          what a change did; what to look at first
+"""
 
 from perfnb.kpi.alerts import alerts, chart
 from perfnb.kpi.before_after import before_after, placebos

@@ -14,7 +14,7 @@ from perfnb.errors import BadParameter
 from perfnb.kpi.catalogue import CATALOGUE, kpi
 from perfnb.kpi.control import LIMIT, PAST, band, judge, outage_days
 from perfnb.kpi.series import cube, series
-from perfnb.kpi.tree import DEFAULT, as_tree
+from perfnb.kpi.tree import DEFAULT, as_tree, keys
 from perfnb.period import Period
 
 __all__ = ["WATCHED", "alerts", "chart"]
@@ -53,7 +53,7 @@ def alerts(figures, *, kpis=None, by=("channel",), day=None, tree=DEFAULT, actio
     formula_differs), action
     (where the KPI counts it), currency.
     """
-    by = (by,) if isinstance(by, str) else tuple(by)
+    by = tuple(keys(by))
     tree = as_tree(tree)
     usual = WATCHED if action == "orders" else ("conversions", *WATCHED)
     watched = [series(name) for name in _names(usual if kpis is None else kpis)]

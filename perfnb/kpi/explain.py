@@ -13,7 +13,7 @@ from perfnb.engine import Table
 from perfnb.errors import BadParameter
 from perfnb.kpi import figures
 from perfnb.kpi.catalogue import CATALOGUE, kpi
-from perfnb.kpi.noise import DRAWS, Drawn, Halves, half_width, halves, limits, sums
+from perfnb.kpi.noise import DRAWS, Drawn, Halves, half_width, halves, limits, sums, within
 from perfnb.kpi.ratio import Split, kitagawa
 from perfnb.kpi.tree import DEFAULT, apply, as_tree, keys, links, measured, present
 from perfnb.kpi.weights import METHODS, weights
@@ -32,13 +32,14 @@ def nodes(table, *, tree=DEFAULT, period=None, compare="previous", action="order
     `kpi.base`. Weights inside a node are log-mean (LMDI: Ang 2005) where all that
     is multiplied or divided is positive in both periods, else Shapley (Das Gupta
     1993) for the whole tree; `method` asks for one. The chain rule carries them
-    to the root. `tree` is a Tree or its text. A rate with nothing to divide by in one period takes its value of
-    the other. Where something is divided by nothing (orders without clicks), the
-    part above it stands in a row "unallocated"; so does what a formula does not
-    yield. A root that is undefined in a period is refused; one that the data do not
-    have gives way to the first node that they have (flag in_place_of). A ratio is
-    of all sums; where it counts rows whose denominator is unknown, its flag says so. Intervals are from
-    days drawn again within their weekdays (`draws` times).
+    to the root. `tree` is a Tree or its text. A rate with nothing to divide by in
+    one period takes its value of the other. Where something is divided by nothing
+    (orders without clicks), the part above it stands in a row "unallocated"; so
+    does what a formula does not yield. A root that is undefined in a period is
+    refused; one that the data do not have gives way to the first node that they
+    have (flag in_place_of). A ratio is of all sums; where it counts rows whose
+    denominator is unknown, its flag says so. Intervals are from days drawn again
+    within their weekdays (`draws` times).
 
     Returns one row per node: path, kpi, depth, op (how its children make it; ""
     where it is not split, null at the leaves), level, unit, direction, before,
@@ -515,10 +516,12 @@ def _rows(effect, grown, half):
 
 def _judged(found, grown):
     """{within_noise, share} of the contributions, low and high in `found`."""
-    low, high, effect = (np.asarray(found[name], float) for name in ("low", "high", "contribution"))
+    effect = np.asarray(found["contribution"], float)
     known = abs(grown.change) >= _floor(grown.spots[0].value[:, :1])
-    inside = pd.arrays.BooleanArray((low <= 0) & (high >= 0), np.isnan(low))
-    return {"within_noise": inside, "share": effect / grown.change if known else np.full(len(effect), np.nan)}
+    return {
+        "within_noise": within(found["low"], found["high"]),
+        "share": effect / grown.change if known else np.full(len(effect), np.nan),
+    }
 
 
 def _named(found, grown):

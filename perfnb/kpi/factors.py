@@ -48,8 +48,7 @@ def factors(base, *, tree=DEFAULT, by=("channel", "campaign"), draws=noise.DRAWS
             rows.append(part.assign(contribution=size[0], low=low, high=high, place=place))
     found = pd.concat(rows, ignore_index=True).assign(moved=lambda table: table["change"].abs())
     found = found.sort_values(["moved", *by, "place"], ascending=[False, *([True] * len(by)), True], ignore_index=True)
-    known = found["low"].notna()
-    found["within_noise"] = ((found["low"] <= 0) & (found["high"] >= 0)).astype("boolean").where(known)
+    found["within_noise"] = noise.within(found["low"], found["high"])
     unit = CATALOGUE[tree.root].unit if tree.root in CATALOGUE else "x"
     found = found.assign(unit=unit, root=tree.root, view=made["view"], method=made["method"])
     found = found.assign(currency=base["currency"].iloc[0])

@@ -10,6 +10,7 @@ from perfnb.engine import OWN_WORDS, Table, identifier, literal
 from perfnb.errors import BadParameter, MissingTable
 from perfnb.kpi.catalogue import BASE, CATALOGUE, NOT_SUMMED, SUMMED
 from perfnb.kpi.noise import Halves
+from perfnb.kpi.tree import keys
 from perfnb.period import Period, duration
 
 # Base columns beyond our own that a table may bring (calls, downloads …): those that may be summed.
@@ -94,11 +95,11 @@ def _with_orders(counted, touchpoints, orders):
             )
     counts = ", ".join(f"COUNT({identifier(own)}) AS {name}" for name, own in added.items())
     known = orders.fetch(f"SELECT COUNT(*) AS n, {counts} FROM {{table}} AS t").iloc[0]
-    for name, own in list(added.items()):
+    for name, own in added.items():
         if known[name] < (1 - _UNKNOWN) * known["n"]:
             raise BadParameter(
                 f"{orders.name} ({orders.origin}): {known['n'] - known[name]} of {known['n']} orders have no {own}, so "
-                f"the sums would be too small. Fill the column, or leave it out"
+                "the sums would be too small. Fill the column, or leave it out"
             )
     ours, theirs = counted.currency("revenue", "cost"), orders.currency("margin")
     if "contribution" in added and None not in (ours, theirs) and ours != theirs:
@@ -157,7 +158,7 @@ def daily(figures, *, by=(), period="all", action="orders"):
     """
     if not isinstance(period, Period):
         period = figures.period(period)
-    by = [by] if isinstance(by, str) else list(by)
+    by = keys(by)
     found, currency = _sums(figures, (period,), by, action)
     found = found.sort_values(["date", *by], ignore_index=True).astype(dict.fromkeys(by, "str"))
     return found.assign(action=action, currency=currency)
@@ -176,7 +177,7 @@ def base(figures, *, period, compare="previous", by=("channel", "campaign"), act
     columns of `kpi.daily`, since and last_day of the period, covered (its days
     that have rows in any segment).
     """
-    by = [by] if isinstance(by, str) else list(by)
+    by = keys(by)
     sums = two(figures, period, compare, by, action)
     parts = []
     for name, rows, days in zip(("before", "after"), sums.rows, sums.days, strict=True):
@@ -241,8 +242,8 @@ def _sums(figures, spans, by, action, asked=None):
     names = [name for name in names if asked is None or name in asked]
     currency = figures.currency("revenue", "contribution", "cost")
     # As they are: what they are called costs less to say for every name than for every row.
-    keys = {name: f"CAST({figures.column(name)} AS VARCHAR)" for name in by}
-    named = "".join(f", {sql} AS {identifier(name)}" for name, sql in keys.items())
+    texts = {name: f"CAST({figures.column(name)} AS VARCHAR)" for name in by}
+    named = "".join(f", {sql} AS {identifier(name)}" for name, sql in texts.items())
     sums = ", ".join(
         (sql if sql == _NOTHING else f"CAST(SUM({sql}) AS DOUBLE)") + f" AS {identifier(name)}"
         for name, sql in parts(figures, names, action=action).items()
@@ -256,7 +257,7 @@ def _sums(figures, spans, by, action, asked=None):
         inside += f" AND ({' OR '.join(f'({own})' for own in ranges)})"
     table = figures.sums(
         f"SELECT {day}{named}, {sums} FROM {{table}} AS source WHERE {inside} "
-        f"GROUP BY {', '.join([day, *keys.values()])}",
+        f"GROUP BY {', '.join([day, *texts.values()])}",
         by,
     )
     return table.assign(date=pd.to_datetime(table["date"]), **{name: _labelled(table[name]) for name in by}), currency

@@ -126,6 +126,12 @@ def half_width(effect, weeks):
     return _Z * effect[1:].std(axis=0) * np.sqrt(weeks / (weeks - 1))
 
 
+def within(low, high):
+    """Whether each interval holds 0; null where there is none."""
+    low, high = (np.asarray(end, float) for end in (low, high))
+    return pd.arrays.BooleanArray((low <= 0) & (high >= 0), np.isnan(low))
+
+
 def _segments(base, by):
     """The number of each row's segment, and the segments in the order of their keys (none at the end)."""
     codes, count = np.zeros(len(base), int), 1

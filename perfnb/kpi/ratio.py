@@ -99,8 +99,7 @@ def split(base, kpi_name, *, by=("channel", "campaign"), draws=noise.DRAWS, seed
     if (bottom[:, 0].sum(axis=1) == 0).any():
         found["status"] = "no_base"
         found[["rate", "mix", "undefined", "total", "low", "high"]] = np.nan
-    known = found["low"].notna()
-    found["within_noise"] = ((found["low"] <= 0) & (found["high"] >= 0)).astype("boolean").where(known)
+    found["within_noise"] = noise.within(found["low"], found["high"])
     found = found.assign(kpi=one.id, unit=one.unit, currency=base["currency"].iloc[0])
     effects = ["rate", "mix", "undefined", "total", "low", "high", "within_noise", "reversal", "unit", "currency"]
     return found[["kpi", *by, "status", *_FACTS, *effects]]

@@ -26,12 +26,14 @@ def weights(operator, node, children, method):
     if operator == "-":
         return [one, -one]
     with np.errstate(all="ignore"):
-        shapley = _quotient(*children) if operator == "/" else _product(children, node)
         if method == "shapley":
-            return shapley
+            return _shapley(operator, node, children)
         found = _log_quotient(node, *children) if operator == "/" else _log_product(node, children)
-    negative = np.any([np.minimum(*value) < 0 for value in (node, *children)], axis=0)
-    return [np.where(negative, exact, own) for exact, own in zip(shapley, found, strict=True)]
+        negative = np.any([np.minimum(*value) < 0 for value in (node, *children)], axis=0)
+        if not negative.any():
+            return found
+        exact = _shapley(operator, node, children)
+    return [np.where(negative, one, own) for one, own in zip(exact, found, strict=True)]
 
 
 def log_mean(a, b):
@@ -66,6 +68,10 @@ def _log_quotient(node, a, b):
     return [top, np.where(alive, -whole / log_mean(b[1], b[0]), 0.0)]
 
 
+def _shapley(operator, node, children):
+    return _quotient(*children) if operator == "/" else _product(children, node)
+
+
 def _quotient(a, b):
     known = (b[0] != 0) & (b[1] != 0)
     top = np.where(known, (1 / b[0] + 1 / b[1]) / 2, 0.0)
@@ -75,8 +81,6 @@ def _quotient(a, b):
 def _product(children, node):
     """The mean of what the others multiply to over all orders in which the factors may change."""
     count, found = len(children), []
-    if count > MOST:  # log-mean needs no orders, and Shapley is then asked of no one
-        return [np.zeros_like(node[0])] * count
     for place in range(count):
         others = [child for index, child in enumerate(children) if index != place]
         total = np.zeros_like(node[0])

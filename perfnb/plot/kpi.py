@@ -4,7 +4,6 @@ In all of them blue helps and orange hurts where the KPI should go, and what is
 hollow (or not filled) lies within the usual variation.
 """
 
-import re
 import textwrap
 from types import SimpleNamespace
 
@@ -45,7 +44,7 @@ def waterfall(nodes, *, top=12, language="en", ax=None):
         at += row["contribution"]
     ax.plot([at, at], [len(rows) - 0.31, len(rows) + 1.31], color=style.MUTED, linewidth=0.7, zorder=0)
     words = ("target", "actual") if "target" in nodes else ("before", "after")
-    name = label(root["kpi"], language)
+    name = kpi_name(root["kpi"], language)
     labels = [style.plain(f"{name}, {locale.text(f'plot.{word}', language)}", language, 44) for word in words]
     for place, end in ((0, "before"), (len(rows) + 1, "after")):
         ax.plot([root[end]] * 2, [place - 0.31, place + 0.31], color=style.INK, linewidth=4, solid_capstyle="butt")
@@ -74,7 +73,7 @@ def movers(explained, *, top=10, language="en", ax=None):
     seen, labels = [0.0], []
     for place, row in enumerate(rows):
         seen += _bar(ax, place, 0.0, row, one.direction, write, outwards=True)
-        kpi = style.plain(label(row["kpi"], language), language)
+        kpi = style.plain(kpi_name(row["kpi"], language), language)
         labels.append(f"{_segment(row, keys, language)}\n{kpi}, {locale.word(row['kind'], language)}")
     ax.axvline(0, color=style.INK, linewidth=0.8)
     style.rows(ax, labels)
@@ -95,7 +94,7 @@ def factors(factors, *, top=10, language="en", ax=None):
         return style.empty(ax, language)
     one, total = _root(factors["root"].iloc[0]), locale.text("plot.total", language)
     cells, filled, rows = _crossed(factors, top, language)
-    names = [_capital(label(name, language)) for name in dict.fromkeys(factors["factor"])]
+    names = [_capital(kpi_name(name, language)) for name in dict.fromkeys(factors["factor"])]
     names = [textwrap.fill(style.plain(name, language), 15, break_long_words=False) for name in [*names, total]]
     ax = style.axes(ax, 0.36 * len(rows) + 1.2, max(8.0, 2.6 + 1.1 * len(names)))
     strongest = np.abs(cells[filled]).max() if filled.any() else 1.0
@@ -145,7 +144,7 @@ def control_chart(days, *, last=56, language="en", ax=None):
         return style.empty(ax, language)
     one = CATALOGUE[days["kpi"].iloc[0]]
     currency = days["currency"].iloc[0] if "currency" in days else None
-    name, at = style.plain(label(one.id, language), language), days["date"]
+    name, at = style.plain(kpi_name(one.id, language), language), days["date"]
     ax = style.axes(ax, 3.0)
     said = {word: locale.text(f"plot.{word}", language) for word in ("range", "expected", "high", "low")}
     if days["expected"].notna().any():
@@ -240,20 +239,13 @@ def placebos(placebos, *, language="en", ax=None):
         ax.annotate(told, (last["date"], last["effect"]), fontsize=9, **place)
     style.numbers(ax.yaxis, language, share=True)
     style.grid(ax, "y")
-    name = style.plain(label(one.id, language), language)
+    name = style.plain(kpi_name(one.id, language), language)
     ax.set_ylabel(locale.text("plot.effect", language, kpi=name), fontsize=9)
     style.legend(ax, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, columnspacing=1.2)
     return ax
 
 
 # What KPIs and amounts are called
-
-
-def label(name, language):
-    """The KPI's name; of a nameless node ("cvr × new_share") the name of each part."""
-    if name in CATALOGUE or not re.search(r" [+−×÷] ", name):
-        return kpi_name(name, language)
-    return re.sub(r"[^\W\d]\w*", lambda part: kpi_name(part[0], language), name)
 
 
 def amount(value, unit, currency, language, *, change=False, decimals=None, compact=False):
@@ -361,7 +353,7 @@ def _segment(row, keys, language):
 
 
 def _contribution_to(one, language):
-    return locale.text("plot.contribution_to", language, kpi=style.plain(label(one.id, language), language))
+    return locale.text("plot.contribution_to", language, kpi=style.plain(kpi_name(one.id, language), language))
 
 
 def _root(name):
@@ -379,10 +371,10 @@ def _steps(nodes, top, language):
     kept = found[found.index.isin(sizes.index[: top if len(found) <= top else top - 1])]
     rows = []
     for row in kept.to_dict("records"):
-        name = label(row["kpi"], language)
+        name = kpi_name(row["kpi"], language)
         where = _where(row, found[found["kpi"] == row["kpi"]]["path"])
         if where:
-            name = f"{name} ({label(where, language)})"
+            name = f"{name} ({kpi_name(where, language)})"
         facts = {"name": style.plain(name, language, 44), "contribution": row["contribution"], "noise": noisy(row)}
         rows.append(facts | {"low": row.get("low", np.nan), "high": row.get("high", np.nan)})
     rest = found.drop(index=kept.index)["contribution"]
@@ -573,7 +565,7 @@ def _versus(row, language):
 
 def _aim(row, dated, language):
     keys = [style.plain(row[name], language, 22) for name in ("channel", "campaign") if isinstance(row[name], str)]
-    name = " · ".join([style.plain(label(row["kpi"], language), language), *keys])
+    name = " · ".join([style.plain(kpi_name(row["kpi"], language), language), *keys])
     return f"{name}\n{_until(row, language)}" if dated else name
 
 

@@ -10,7 +10,8 @@ from matplotlib.patches import FancyBboxPatch, Polygon, Rectangle
 from perfnb import locale
 from perfnb.kpi.catalogue import CATALOGUE
 from perfnb.plot import style
-from perfnb.plot.kpi import amount, directions, label, noisy, verdict, writer
+from perfnb.plot.kpi import amount, directions, noisy, verdict, writer
+from perfnb.tables import kpi_name
 
 MOST = 15  # cards that a page has room for
 
@@ -241,7 +242,7 @@ def _level(node, language):
 
 def _names(node, language):
     """The name in one line, or in two where it is too long for one: "a × b" breaks before its signs."""
-    name = style.plain(label(node["kpi"], language), language, 80)
+    name = style.plain(kpi_name(node["kpi"], language), language, 80)
     if style.text_width(name, 6.8) <= _INNER:
         return [name]
     parts = re.split(r" (?=[+−×÷] )", name)
@@ -353,7 +354,9 @@ def _sign(node, child):
 def _reading(root, extras, drawn, nodes, language):
     """How to read the tree, and what is not drawn of it."""
     said = [
-        locale.text(f"plot.{'gap' if 'target' in root else 'tree'}_reads", language, kpi=label(root["kpi"], language))
+        locale.text(
+            f"plot.{'gap' if 'target' in root else 'tree'}_reads", language, kpi=kpi_name(root["kpi"], language)
+        )
     ]
     said += [locale.text(f"plot.{one}_read", language) for one in ("kinds", "days", "targets") if getattr(extras, one)]
     if drawn < nodes:
