@@ -53,7 +53,7 @@ def funnel(steps, *, language="en"):
 
 
 def journey(paths, ends, *, conversion="order", language="en"):
-    """Journeys in a sentence, from `journey.paths` and `journey.ends`."""
+    """Journeys in a sentence, from `journey.frequent` and `journey.ends`."""
     journeys, conversions = int(paths["journeys"].sum()), int(paths["conversions"].sum())
     facts = {"journeys": locale.number(journeys, language)}
     if not conversions:
@@ -328,7 +328,7 @@ def _of(row, by, language):
 
 
 def attribution(comparison, distance, *, conversion="order", language="en"):
-    """What hangs on the choice of model, from `attribution.compare` and `attribution.distance`."""
+    """What hangs on the choice of model, from `attribution.compare` and `attribution.score`."""
     models = comparison[comparison["model"] != "truth"]
     touched = models[models["channel"] != "(no touch)"]
     spread = (models if touched.empty else touched).groupby("channel")["credit"].agg(["min", "max"])

@@ -71,7 +71,7 @@ def test_paths_equal_a_count_by_hand(engine):
         row[1] += conversions > 0
         row[2] += conversions
         row[3] += value or 0.0
-    paths = journey.paths(events(LOG, COLUMNS, engine=engine), top=10_000, depth=20)
+    paths = journey.frequent(events(LOG, COLUMNS, engine=engine), top=10_000, depth=20)
     found = paths.fillna({"value": 0.0}).set_index("path")[["journeys", "converted", "conversions", "value"]]
     assert found.T.to_dict("list") == expected
 
@@ -81,7 +81,7 @@ def test_journeys_conversions_and_value_add_up_whatever_the_lookback(lookback):
     text = None if lookback is None else f"{lookback} seconds"
     expected = by_hand(LOG, lookback=lookback)
     for top, depth in ((1, 1), (3, 2), (1000, 6)):
-        paths = journey.paths(events(LOG, COLUMNS), lookback=text, top=top, depth=depth)
+        paths = journey.frequent(events(LOG, COLUMNS), lookback=text, top=top, depth=depth)
         assert paths["journeys"].sum() == len(expected)
         assert paths["conversions"].sum() == sum(event == "order" for _, _, event, _, _ in LOG)
         assert paths["value"].sum() == sum(value for *_, value in LOG if value)
@@ -108,7 +108,7 @@ def test_out_of_the_start_leave_all_journeys_and_into_each_touchpoint_go_as_many
     table = events(LOG, COLUMNS)
     found = journey.transitions(table, lookback="2 seconds")
     out, into = found.groupby("from")["transitions"].sum(), found.groupby("to")["transitions"].sum()
-    paths = journey.paths(table, lookback="2 seconds")
+    paths = journey.frequent(table, lookback="2 seconds")
     assert out["(start)"] == paths["journeys"].sum()
     assert into["(conversion)"] == paths["converted"].sum()
     assert into["(conversion)"] + into["(end)"] == out["(start)"]
@@ -118,7 +118,7 @@ def test_out_of_the_start_leave_all_journeys_and_into_each_touchpoint_go_as_many
 
 def test_the_order_of_rows_changes_nothing():
     other = events(list(shuffled(LOG)), COLUMNS)
-    for count in (journey.paths, journey.transitions):
+    for count in (journey.frequent, journey.transitions):
         pd.testing.assert_frame_equal(count(events(LOG, COLUMNS)), count(other))
 
 
@@ -136,32 +136,32 @@ def test_shifting_all_times_changes_nothing_and_twins_double_the_counts():
 
 def test_two_conversions_at_one_instant_end_one_journey_with_both_values():
     rows = [("u", 0, "visit", "A", None), ("u", 9, "order", "A", 10), ("u", 9, "order", "A", 5)]
-    path = only(journey.paths(events(rows, COLUMNS)), path="A")
+    path = only(journey.frequent(events(rows, COLUMNS)), path="A")
     assert (path["journeys"], path["converted"], path["conversions"], path["value"]) == (1, 1, 2, 15)
 
 
 def test_a_touch_at_the_instant_of_a_conversion_leads_to_it_and_ties_stand_by_label():
     rows = [("u", 5, "order", "x", 1), ("u", 5, "visit", "B", None), ("u", 5, "visit", "A", None)]
-    assert journey.paths(events(rows, COLUMNS))["path"].tolist() == ["A > B"]
+    assert journey.frequent(events(rows, COLUMNS))["path"].tolist() == ["A > B"]
 
 
 def test_a_second_conversion_without_a_touch_between_has_no_touch():
     rows = [("u", 0, "visit", "A", None), ("u", 1, "order", "A", 10), ("u", 2, "order", "A", 7)]
-    paths = journey.paths(events(rows, COLUMNS))
+    paths = journey.frequent(events(rows, COLUMNS))
     assert only(paths, path="A")["value"] == 10
     assert only(paths, path="(no touch)")[["journeys", "conversions", "value"]].tolist() == [1, 1, 7]
 
 
 def test_conversions_without_person_or_time_have_no_touch_and_keep_their_value():
     rows = [(None, 1, "order", "A", 3), ("u", None, "order", "A", 4), ("u", 0, "visit", "A", None)]
-    paths = journey.paths(events(rows, COLUMNS))
+    paths = journey.frequent(events(rows, COLUMNS))
     assert only(paths, path="(no touch)")[["journeys", "conversions", "value"]].tolist() == [2, 2, 7]
     assert only(paths, path="A")[["journeys", "conversions"]].tolist() == [1, 0]
 
 
 def test_touches_after_the_last_conversion_are_a_journey_without_one():
     rows = [("u", 0, "visit", "A", None), ("u", 1, "order", "A", 1), ("u", 2, "visit", "B", None)]
-    assert journey.paths(events(rows, COLUMNS)).set_index("path")["converted"].to_dict() == {"A": 1, "B": 0}
+    assert journey.frequent(events(rows, COLUMNS)).set_index("path")["converted"].to_dict() == {"A": 1, "B": 0}
 
 
 def test_the_lookback_includes_its_last_moment_and_leaves_journeys_without_conversion_alone():
@@ -172,44 +172,44 @@ def test_the_lookback_includes_its_last_moment_and_leaves_journeys_without_conve
         ("v", 0, "visit", "no order", None),
         ("v", 500, "visit", "ever", None),
     ]
-    paths = journey.paths(events(rows, COLUMNS), lookback="10 seconds")
+    paths = journey.frequent(events(rows, COLUMNS), lookback="10 seconds")
     assert set(paths["path"]) == {"just in", "no order > ever"}
 
 
 def test_an_event_without_a_name_is_a_touch_too():
     rows = [("u", 0, None, "A", None), ("u", 1, "order", "B", 10)]
-    assert journey.paths(events(rows, COLUMNS))["path"].tolist() == ["A"]
+    assert journey.frequent(events(rows, COLUMNS))["path"].tolist() == ["A"]
 
 
 def test_events_choose_the_touches_and_refuse_the_conversion_and_a_bare_text():
     rows = [("u", 0, "visit", "A", None), ("u", 1, "view", "B", None), ("u", 2, "order", "C", 1)]
     table = events(rows, COLUMNS)
-    assert journey.paths(table, events=["view"])["path"].tolist() == ["B"]
+    assert journey.frequent(table, events=["view"])["path"].tolist() == ["B"]
     with pytest.raises(BadParameter, match="hold the conversion 'order'"):
-        journey.paths(table, events=["visit", "order"])
+        journey.frequent(table, events=["visit", "order"])
     with pytest.raises(BadParameter, match="list of event names"):
-        journey.paths(table, events="visit")
+        journey.frequent(table, events="visit")
 
 
 def test_a_path_longer_than_depth_ends_in_an_ellipsis_and_merges_direct_repeats_first():
     rows = [("u", at, "visit", label, None) for at, label in enumerate("AABBBCA")]
     rows += [("v", at, "visit", label, None) for at, label in enumerate("AB")]
     table = events(rows, COLUMNS)
-    assert journey.paths(table)["path"].tolist() == ["A > B", "A > B > C > A"]
-    short = journey.paths(table, depth=2)
+    assert journey.frequent(table)["path"].tolist() == ["A > B", "A > B > C > A"]
+    short = journey.frequent(table, depth=2)
     assert short.set_index("path")["journeys"].to_dict() == {"A > B": 1, "A > B > …": 1}
 
 
 def test_names_from_data_stay_text():
     names = ["'; DROP TABLE x; --", 'Größe "x"', "a\\b"]
     rows = [("u", at, "visit", name, None) for at, name in enumerate(names)] + [("u", 9, "o'r\\d", "x", 2)]
-    assert journey.paths(events(rows, COLUMNS), conversion="o'r\\d")["path"].tolist() == [" > ".join(names)]
+    assert journey.frequent(events(rows, COLUMNS), conversion="o'r\\d")["path"].tolist() == [" > ".join(names)]
 
 
 @pytest.mark.parametrize("rows", [[], [("u", 0, "visit", "A", None)]])
 def test_without_conversions_nothing_converts(rows):
     table = events([*rows, ("w", None, "visit", "A", None)], COLUMNS)
-    paths, transitions = journey.paths(table), journey.transitions(table)
+    paths, transitions = journey.frequent(table), journey.transitions(table)
     ends = journey.ends(transitions)
     assert paths["journeys"].sum() == len(rows) and paths["conversions"].sum() == 0
     assert ends["ended"].sum() == len(rows) and ends["converted"].sum() == 0
@@ -336,14 +336,14 @@ def test_amounts_in_two_currencies_are_refused():
     rows = [("u", 0, "visit", "A", None, None), ("u", 1, "order", "A", 1, "EUR"), ("v", 1, "order", "A", 1, "USD")]
     table = events(rows, (*COLUMNS, "currency"))
     with pytest.raises(BadParameter, match="EUR, USD"):
-        journey.paths(table)
+        journey.frequent(table)
     one = events([row for row in rows if row[5] != "USD"], (*COLUMNS, "currency"))
-    assert set(journey.paths(one)["currency"]) == {"EUR"}
+    assert set(journey.frequent(one)["currency"]) == {"EUR"}
 
 
 def test_without_a_value_column_value_is_null_not_zero():
     table = events([("u", 0, "visit", "A"), ("u", 1, "order", "A")])
-    paths = journey.paths(table)
+    paths = journey.frequent(table)
     assert paths["conversions"].sum() == 1 and paths["value"].isna().all() and paths["currency"].isna().all()
 
 
@@ -352,7 +352,7 @@ def test_otto_log_has_its_52_carts_and_10_orders_and_ties_of_several_articles():
     frame["timestamp"] = pd.to_datetime(frame["ts"], unit="ms")
     frame = frame.rename(columns={"session": "user_id", "type": "event"})
     table = book(touchpoints=frame).touchpoints
-    paths = journey.paths(table, conversion="orders", touchpoint="event")
+    paths = journey.frequent(table, conversion="orders", touchpoint="event")
     instants = frame[frame["event"] == "orders"].drop_duplicates(["user_id", "timestamp"])
     assert paths["conversions"].sum() == 10
     assert paths["converted"].sum() == len(instants) < 10
@@ -365,7 +365,7 @@ def test_the_samples_add_up_to_their_own_file():
     frame = pd.read_csv(SAMPLES / "touchpoints.csv")
     orders = frame[frame["event"] == "order"]
     table = workspace.open(SAMPLES).touchpoints
-    paths = journey.paths(table, events=["visit"], lookback="30 days")
+    paths = journey.frequent(table, events=["visit"], lookback="30 days")
     assert paths["conversions"].sum() == len(orders)
     assert math.isclose(paths["value"].sum(), orders["value"].sum())
     assert journey.stages(table)["units"].iloc[0] == frame["user_id"].nunique()

@@ -7,7 +7,25 @@ value over the touchpoints of its path. Conversions without a touch keep the row
 """
 
 from perfnb.attribution.chain import markov, removal_effects
-from perfnb.attribution.compare import compare, distance
-from perfnb.attribution.rules import MODELS, rules
+from perfnb.attribution.compare import agreement, compare, moves, unjoined
+from perfnb.attribution.credit import credit
+from perfnb.attribution.order import choose_order
+from perfnb.attribution.roles import roles
+from perfnb.attribution.rules import MODELS, RULES, rules
+from perfnb.attribution.score import score
 
-__all__ = ["MODELS", "compare", "distance", "markov", "removal_effects", "rules"]
+__all__ = [
+    "MODELS",
+    "RULES",
+    "agreement",
+    "choose_order",
+    "compare",
+    "credit",
+    "markov",
+    "moves",
+    "removal_effects",
+    "roles",
+    "rules",
+    "score",
+    "unjoined",
+]

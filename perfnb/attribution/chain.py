@@ -1,88 +1,305 @@
-"""First-order Markov chain with removal effects, solved exactly."""
+"""Markov chains of any order with removal effects, solved exactly."""
+
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from perfnb import journey
+from perfnb.attribution import noise
+from perfnb.attribution.paths import GROUPS, coded
 from perfnb.errors import BadParameter
 
+_START, _CONVERTED, _ENDED = -1, -2, -3
+_DENSE = 10_000_000  # cells of a lookup table that may be made instead of a search
+_EXACT = 1e-13
 
-def markov(touchpoints, *, conversion="order", events=None, touchpoint="channel", lookback="30 days", period=None):
-    """Credit by removal effect in a first-order Markov chain (Anderl, Becker, von Wangenheim, Schumann 2016).
 
-    Journeys without a conversion enter the chain as its ends, whole or, with a
-    `period` (which bounds conversions), as far as they lie inside it. Solved by
-    linear algebra, not simulated: the same events always give the same credit.
+def markov(source, *, order=1, intervals=True, **counting):
+    """Credit by removal effect in a Markov chain of the given order (Anderl, Becker, von Wangenheim, Schumann 2016).
 
-    Returns one row per touchpoint: model ("markov"), channel, credit
-    (conversions), share (0-1), value, currency, removal_effect (0-1: the share
-    of conversions that the chain loses without this touchpoint). Conversions
-    without a touch keep their own row; credit and value add up to the events.
-    No rows where nobody converted: there is no credit to give.
+    A state is the last `order` touches (of a shorter path, all of them); a state that
+    follows itself counts once. Without a touchpoint, every walk into a state that
+    holds it fails: the conversions that are lost are its removal effect, and credit
+    is in proportion to it. Journeys without a conversion enter the chain as its ends.
+    Solved by linear algebra, not simulated: the same events always give the same
+    credit. As the order grows the effect tends to the share of conversions whose
+    path holds the touchpoint.
+
+    `source` is a touchpoints Table, counted by `counting` (see `journey.Counting`),
+    or a table of paths. Limits are 95 %, by a jack-knife over groups of persons.
+
+    Returns one row per touchpoint: model ("markov", "markov_2" …), channel, credit
+    (conversions) with low and high, share (0-1) with share_low and share_high, value
+    with value_low and value_high, currency, removal_effect (0-1: the share of
+    conversions that the chain loses without this touchpoint), nulls (journeys without
+    a conversion in the chain; where there are none, everything converts and the
+    effects tell little). Credit and value add up to the events, conversions without a
+    touch in their own row. No rows where nobody converted.
     """
-    ctes = journey.journeys_sql(
-        touchpoints, conversion=conversion, events=events, touchpoint=touchpoint, lookback=lookback, period=period
+    if order < 1:
+        raise BadParameter(f"order {order!r}: expected 1 or more touches")
+    paths = coded(source, grouped=intervals, **counting)
+    total, alone = paths.conversions.sum(), paths.untouched[0].sum()
+    if not total + alone:
+        return pd.DataFrame(columns=[*noise.COLUMNS, "removal_effect", "nulls"])
+    lost, lost_out = np.zeros((2, len(paths.names))), np.zeros((2, len(paths.names), GROUPS))
+    if total:
+        steps = _steps(paths, order)
+        solved = _solved(steps)
+        lost, lost_out = solved.lost, solved.lost[:, :, None] - _influence(steps, solved) if intervals else lost_out
+    amounts = [np.bincount(paths.group, amount, GROUPS) for amount in (paths.conversions, paths.value)]
+    credit, worth = (_shared(amount.sum(), part) for amount, part in zip(amounts, lost, strict=True))
+    outs = [_shared(noise.leave_out(amount), part) for amount, part in zip(amounts, lost_out, strict=True)]
+    return noise.table(
+        "markov" if order == 1 else f"markov_{order}",
+        paths.names,
+        credit,
+        worth,
+        credit_out=outs[0] if intervals else None,
+        value_out=outs[1] if intervals else None,
+        untouched=paths.untouched,
+        has_value=paths.has_value,
+        currency=paths.currency,
+        removal_effect=lost[0] / (total + alone),
+        nulls=paths.nulls.sum(),
     )
-    columns = ["model", "channel", "credit", "share", "value", "currency", "removal_effect"]
-    counts = touchpoints.fetch(
-        f"{ctes},\n{journey.STEPS_SQL}\n"
-        'SELECT "from", "to", CAST(SUM(weight) AS DOUBLE) AS weight, CAST(SUM(value) AS DOUBLE) AS value '
-        'FROM steps GROUP BY "from", "to"'
-    )
-    if not counts.loc[counts["to"] == "(conversion)", "weight"].sum():
-        return pd.DataFrame(columns=columns)
-    table = removal_effects(counts)
-    table.insert(0, "model", "markov")
-    table = table.round(9)
-    table["share"] = table["credit"] / table["credit"].sum()
-    table["currency"] = touchpoints.currency("value")
-    table = table.sort_values(["credit", "channel"], ascending=[False, True], ignore_index=True)
-    return table[columns]
 
 
 def removal_effects(transitions):
-    """Removal effects and credit from counted transitions.
+    """Removal effects and credit from steps that are already counted, of a chain of any order.
 
-    `transitions` has one row per pair: from, to ("(start)" … "(conversion)" or
-    "(end)"), weight (conversions and null journeys that take it) and value (of
-    the conversions reached by it; may be null).
+    `transitions` has one row per pair: from ("(start)" or a state: "a", or "a > b" in
+    a chain of order 2), to (a state, "(conversion)" or "(end)"), weight (walks that
+    take it) and value (of the conversions reached by it; may be null).
 
-    With Q the transition probabilities among "(start)" and the touchpoints,
-    r the absorption into conversion, N = (I - Q)^-1, h = N r and n the first row
-    of N, a touchpoint's removal effect is n_c h_c / (N_cc h_0): the conversion
-    probability of the walks that visit it (Sherman-Morrison on one row of Q).
-
-    Returns one row per touchpoint: channel, removal_effect (0-1), credit, value.
+    Returns one row per touchpoint: channel, removal_effect (0-1), credit, value; what
+    goes from the start to a conversion keeps the row "(no touch)".
     """
-    start, end, converted = "(start)", "(end)", "(conversion)"
-    weight = transitions.pivot_table(index="from", columns="to", values="weight", aggfunc="sum", fill_value=0.0)
-    value = transitions.pivot_table(index="from", columns="to", values="value", aggfunc="sum", fill_value=0.0)
-    states = [start, *sorted(set(weight.index) - {start})]
-    channels = states[1:]
-    out = weight.sum(axis=1).reindex(states, fill_value=0.0).to_numpy()
-    if set(weight.columns) - {end, converted} - set(channels):
-        lost = sorted(set(weight.columns) - {end, converted} - set(channels))
-        raise BadParameter(f"transitions: nothing leaves {lost[0]!r}; expected a row from it to {converted} or {end}")
-    if weight.get(converted, pd.Series(dtype=float)).sum() == 0:
+    ends = {"(start)": _START, "(conversion)": _CONVERTED, "(end)": _ENDED}
+    states = sorted(set(transitions["from"]) - set(ends))
+    number = ends | {state: k for k, state in enumerate(states)}
+    lost = sorted(set(transitions["to"]) - set(number))
+    if lost:
+        raise BadParameter(f"transitions: nothing leaves {lost[0]!r}; expected a row from it to (conversion) or (end)")
+    names = sorted({name for state in states for name in state.split(journey.SEPARATOR)})
+    holds = np.zeros((len(states), len(names)), bool)
+    for k, state in enumerate(states):
+        holds[k, np.searchsorted(names, state.split(journey.SEPARATOR))] = True
+    before, after = (transitions[end].map(number).to_numpy() for end in ("from", "to"))
+    weight, value = (transitions[name].fillna(0.0).to_numpy(float) for name in ("weight", "value"))
+    if not weight[after == _CONVERTED].sum():
         raise BadParameter("transitions: no conversion, so there is no credit to give. Check the conversion's name")
-    probability = weight.reindex(index=states, columns=channels, fill_value=0.0).to_numpy() / out[:, None]
-    inner = np.eye(len(states))
-    inner[:, 1:] -= probability
-    visits = np.linalg.inv(inner)
-    ending = weight[converted].reindex(states, fill_value=0.0).to_numpy()
-    earning = value.reindex(index=states, columns=[converted], fill_value=0.0).to_numpy()[:, 0]
-    table = pd.DataFrame({"channel": channels})
-    # What converts without any touch carries no channel: it keeps its own row, and the rest is scaled to the rest.
-    for name, absorbed in (("credit", ending), ("value", earning)):
-        reached = visits @ (absorbed / out)
-        effect = visits[0, 1:] * reached[1:] / np.diag(visits)[1:]
-        if name == "credit":
-            table["removal_effect"] = effect / reached[0]
-        touched = absorbed[1:].sum()
-        table[name] = touched * effect / effect.sum() if touched else 0.0
-    if ending[0]:
-        untouched = {"channel": journey.NO_TOUCH, "removal_effect": np.nan, "credit": ending[0], "value": earning[0]}
-        table = pd.concat([table, pd.DataFrame([untouched])], ignore_index=True)
+    steps = _counted(holds, before, after, np.zeros(before.size, int), weight, value)
+    loops = (steps.before == steps.after) & (steps.before >= 0)
+    steps = replace(steps, **{f.name: getattr(steps, f.name)[~loops] for f in fields(Steps) if f.name != "holds"})
+    direct = (steps.before == _START) & (steps.after == _CONVERTED)
+    converted = (steps.after == _CONVERTED) & ~direct
+    untouched = steps.weight[direct].sum(), steps.value[direct].sum()
+    solved = _solved(steps)
+    credit, worth = (
+        _shared(part[converted].sum(), lost)
+        for part, lost in zip((steps.weight, steps.value), solved.lost, strict=True)
+    )
+    effect = solved.lost[0] / (steps.weight[converted].sum() + untouched[0])
+    table = pd.DataFrame({"channel": names, "removal_effect": effect, "credit": credit, "value": worth})
+    if untouched[0]:
+        alone = {"channel": journey.NO_TOUCH, "removal_effect": np.nan, "credit": untouched[0], "value": untouched[1]}
+        table = pd.concat([table, pd.DataFrame([alone])], ignore_index=True)
     if transitions["value"].isna().all():
         table["value"] = np.nan
     return table
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What walks through the chain do, counted.
+
+    `holds`: (states, touchpoints) which touchpoints a state holds. The others are by
+    kind of step and group of persons: from and to (a state, or one of the numbers
+    above), group, weight (walks) and value (of the conversions).
+    """
+
+    holds: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+    group: np.ndarray
+    weight: np.ndarray
+    value: np.ndarray
+
+
+@dataclass(frozen=True)
+class Solved:
+    """The chain's answers; the last column is of all touchpoints, the others without one each.
+
+    `reach`: (2, states, columns) conversions and value that a walk from a state comes
+    to; `visits`: (states, columns) walks that come by a state; `lost`: (2,
+    touchpoints) conversions and value that fail without it; `out`: walks that leave
+    a state.
+    """
+
+    reach: np.ndarray
+    visits: np.ndarray
+    lost: np.ndarray
+    out: np.ndarray
+
+
+def _steps(paths, order):
+    state, holds, last = _states(paths, order)
+    at = np.flatnonzero(state >= 0)
+    row = paths.row
+    inner = at[:-1][(np.diff(at) == 1) & (row[at[:-1]] == row[at[1:]])] if at.size else at
+    inner = inner[state[inner] != state[inner + 1]]
+    weight = paths.conversions + paths.nulls
+    first = paths.starts[:-1]
+    rows = np.arange(first.size)
+    converts, ends = rows[paths.conversions > 0], rows[paths.nulls > 0]
+    none = np.zeros
+    before = np.concatenate([np.full(rows.size, _START), state[inner], state[last[converts]], state[last[ends]]])
+    after = [state[first], state[inner + 1], np.full(converts.size, _CONVERTED), np.full(ends.size, _ENDED)]
+    weights = [weight, weight[row[inner]], paths.conversions[converts], paths.nulls[ends]]
+    values = [none(rows.size), none(inner.size), paths.value[converts], none(ends.size)]
+    groups = [paths.group, paths.group[row[inner]], paths.group[converts], paths.group[ends]]
+    return _counted(holds, before, *(np.concatenate(parts) for parts in (after, groups, weights, values)))
+
+
+def _counted(holds, before, after, group, weight, value):
+    """Steps with one row per from, to and group."""
+    size = len(holds) + 3
+    cell, kinds = pd.factorize(((before + 3) * size + after + 3) * GROUPS + group)
+    pair, group = np.divmod(kinds, GROUPS)
+    before, after = np.divmod(pair, size)
+    sums = (np.bincount(cell, amount, kinds.size) for amount in (weight, value))
+    return Steps(holds, before - 3, after - 3, group, *sums)
+
+
+def _states(paths, order):
+    """(state that begins at each touch, -1 for none; touchpoints by state; where each row's last state begins)."""
+    size = len(paths.names)
+    codes, row = paths.codes.astype(np.int64), paths.row
+    left = paths.starts[1:][row] - np.arange(codes.size)
+    first = left == paths.length[row]
+    ids, count, base = codes.copy(), size, 0
+    state, length = np.full(codes.size, -1, np.int64), np.zeros(codes.size, np.int64)
+    for j in range(1, order + 1):
+        if j > 1:
+            on = np.flatnonzero(left >= j)
+            ids[on], count = _smaller(ids[on] * size + codes[on + j - 1], count * size)
+        begins = left >= j if j == order else first & (left == j)
+        state[begins], length[begins] = base + ids[begins], j
+        base += count
+    at = np.flatnonzero(state >= 0)
+    place, kinds = _smaller(state[at], base, tight=True)
+    state[at] = place
+    sample = np.zeros(kinds, np.int64)
+    sample[place] = at
+    holds = np.zeros((kinds, size), bool)
+    for j in range(min(order, int(length.max(initial=1)))):
+        some = np.flatnonzero(length[sample] > j)
+        holds[some, codes[sample[some] + j]] = True
+    last = np.maximum(paths.starts[1:] - order, paths.starts[:-1])
+    return state, holds, last
+
+
+def _smaller(keys, size, *, tight=False):
+    """(numbers from 0 instead of keys below `size`, how many there are)."""
+    if size <= _DENSE and not tight:
+        return keys, size
+    if size <= _DENSE:
+        used = np.flatnonzero(np.bincount(keys, minlength=size))
+        table = np.zeros(size, np.int64)
+        table[used] = np.arange(used.size)
+        return table[keys], used.size
+    places, kinds = pd.factorize(keys)
+    return places.astype(np.int64), kinds.size
+
+
+def _solved(steps):
+    count, size = steps.holds.shape
+    inside = (steps.before >= 0) & (steps.after >= 0)
+    inner = sparse.csr_array((steps.weight[inside], (steps.before[inside], steps.after[inside])), shape=(count, count))
+    start, leaves = steps.before == _START, steps.after == _CONVERTED
+    entering = np.bincount(steps.after[start & (steps.after >= 0)], steps.weight[start & (steps.after >= 0)], count)
+    leaves &= steps.before >= 0
+    ending = np.array([np.bincount(steps.before[leaves], part[leaves], count) for part in (steps.weight, steps.value)])
+    leaving = steps.before >= 0
+    out = np.bincount(steps.before[leaving], steps.weight[leaving], count)
+    chance = sparse.diags_array(1 / out) @ inner
+    if (steps.holds.sum(axis=1) == 1).all() and count == size:
+        reach, visits = _first_order(chance, ending / out, entering, steps.holds)
+    else:
+        allowed = np.hstack([~steps.holds, np.ones((count, 1), bool)])
+        columns = np.repeat(ending / out, size + 1, axis=0).reshape(2, size + 1, count)
+        reach = np.array([_iterated(chance, part.T, allowed) for part in columns])
+        visits = _iterated(chance.T.tocsr(), np.repeat(entering[:, None], size + 1, axis=1), allowed)
+    arriving = np.tensordot(entering, reach, axes=(0, 1))
+    lost = arriving[:, -1:] - arriving[:, :-1]
+    return Solved(reach, visits, np.where(lost < 1e-12 * arriving[:, -1:], 0.0, lost), out)
+
+
+def _first_order(chance, ending, entering, holds):
+    """One inverse serves all touchpoints: taking one out changes a single row of the chain (Sherman, Morrison 1950)."""
+    place = holds.argmax(axis=0)
+    try:
+        inverse = np.linalg.inv(np.eye(chance.shape[0]) - chance.toarray())
+    except np.linalg.LinAlgError:
+        raise BadParameter("transitions: some touchpoints are never left for a conversion or an end") from None
+    diagonal = np.diag(inverse)
+    visits = entering @ inverse
+    reach = []
+    for end in ending:
+        whole = inverse @ end
+        without = whole[:, None] - inverse * (whole / diagonal)
+        reach.append(np.column_stack([without[:, place], whole]))
+    fewer = visits[:, None] - inverse.T * (visits / diagonal)
+    return np.array(reach), np.column_stack([fewer[:, place], visits])
+
+
+def _iterated(chance, ends, allowed):
+    """X = allowed * (chance X + ends), for all columns at once: the sum over walks of growing length, all positive."""
+    ends = np.where(allowed, ends, 0.0)
+    found, step = ends.copy(), ends
+    before = np.inf
+    while True:
+        step = np.where(allowed, chance @ step, 0.0)
+        found += step
+        size = step.max(initial=0.0)
+        # What is still to come is a geometric tail, at the rate of the last two steps.
+        rate = size / before if before else 0.0
+        if size == 0 or (rate < 1 and size * rate / (1 - rate) <= _EXACT * found.max(initial=1e-300)):
+            return found
+        before = size
+
+
+def _influence(steps, solved):
+    """(2, touchpoints, GROUPS) what is lost because of each group's persons: the derivative by their weights.
+
+    The infinitesimal jack-knife (Jaeckel 1972): leaving out a group changes the chain
+    a little, and to first order every step adds its visits times the difference that it
+    makes. The chain is homogeneous in its weights, so the groups' parts add up to the
+    whole.
+    """
+    reach = solved.reach
+    found = np.zeros((2, reach.shape[2], GROUPS))
+    start, inner = steps.before == _START, (steps.before >= 0) & (steps.after >= 0)
+    start &= steps.after >= 0
+    absorbed = (steps.before >= 0) & (steps.after < 0)
+    rate = solved.visits / solved.out[:, None]
+    for k, amount in enumerate((steps.weight, steps.value)):
+        parts = np.zeros((steps.weight.size, reach.shape[2]))
+        parts[start] = steps.weight[start, None] * reach[k][steps.after[start]]
+        come, go = steps.before[inner], steps.after[inner]
+        parts[inner] = steps.weight[inner, None] * rate[come] * (reach[k][go] - reach[k][come])
+        come = steps.before[absorbed]
+        gain = np.where(steps.after[absorbed] == _CONVERTED, amount[absorbed], 0.0)
+        parts[absorbed] = rate[come] * (gain[:, None] - steps.weight[absorbed, None] * reach[k][come])
+        for column in range(reach.shape[2]):
+            found[k, column] = np.bincount(steps.group, parts[:, column], GROUPS)
+    return found[:, -1:] - found[:, :-1]
+
+
+def _shared(amount, lost):
+    """The amount in proportion to what is lost, or to nothing where nothing is."""
+    whole = lost.sum(axis=0)
+    return amount * np.divide(lost, whole, out=np.zeros_like(lost), where=whole != 0)

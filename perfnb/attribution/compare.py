@@ -1,97 +1,228 @@
 """Models side by side, with what the channels cost and, on simulated shops, with the truth."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 
-from perfnb.engine import label
+from perfnb.attribution.noise import COLUMNS
+from perfnb.engine import identifier, label
 from perfnb.errors import BadParameter
 
+OWN_ROWS = ("(no touch)", "(baseline)")
 
-def compare(credits, *, campaigns=None, truth=None, period=None):
+
+def compare(credits, *, campaigns=None, truth=None, period=None, by=()):
     """Credit of several models with cost, return and cost per order.
 
-    `credits` is a list of results of `rules` and `markov`. `campaigns` is the
-    Table with the cost by channel, `period` (a Period) the days of the conversions
-    in `credits`: only their cost is counted, and none of them may be missing.
-    `truth` is the Table of a simulated shop: it becomes the model "truth"
-    (incremental orders, which need not add up to all), where its days are the
-    period's.
+    `credits` is a list of results of models (`rules`, `markov`, `shapley` …), all of
+    them by channel and the columns `by`. `campaigns` is the Table with the cost by
+    channel (and `by`), `period` (a Period) the days of the conversions in `credits`:
+    only their cost is counted, and none of them may be missing. `truth` is the Table
+    of a simulated shop: it becomes the model "truth" (incremental orders, which need
+    not add up to all), where its days are the period's.
 
-    Returns one row per model and channel: model, channel, credit (conversions),
-    share (0-1 of the model's credit), value, cost, roas (value / cost),
-    cost_per_order (cost / credit), low and high (of the credit, where known),
-    currency. Every channel with credit or cost stands under every model, so cost
-    adds up too; ratios without a base are null. No rows where no model has any.
+    Returns one row per model and channel (and `by`): model, channel, credit
+    (conversions) with low and high, share (0-1 of the model's credit) with share_low
+    and share_high, value with value_low and value_high, cost, roas (value / cost) with
+    roas_low and roas_high, cost_per_order (cost / credit) with cost_per_order_low and
+    cost_per_order_high, rank (1: most credit of the channels), currency. Limits are
+    95 % and take the cost as known. Everything with credit or cost stands under every
+    model, so cost adds up too; ratios without a base are null. No rows where no model
+    has any.
     """
-    table = pd.concat([part[["model", "channel", "credit", "value", "currency"]] for part in credits])
+    keys = ["channel", *by]
+    known = [part for part in credits if len(part)]
+    missing = [name for part in known for name in keys if name not in part]
+    if missing:
+        raise BadParameter(f"credits: a model has no column {missing[0]!r}. Give it the same by={list(by)!r}")
+    if not known:
+        return pd.DataFrame(columns=["model", *keys, *_FIGURES, "currency"])
+    table = pd.concat([part[["model", *keys, *COLUMNS[2:]]] for part in known])
+    twice = table.loc[table.duplicated(["model", *keys]), "model"]
+    if len(twice):
+        raise BadParameter(f"credits: the model {twice.iloc[0]!r} is given twice. Give each model once")
     currencies = set(table["currency"].dropna())
-    table["low"] = table["high"] = np.nan
-    cost = _cost(campaigns, period, currencies)
-    if truth is not None and not truth.absent:
+    cost = _cost(campaigns, period, currencies, keys)
+    if truth is not None and not truth.absent and not by:
         table = pd.concat([table, _truth(truth, period, currencies)])
     if len(currencies) > 1:
         raise BadParameter(f"amounts in {', '.join(sorted(currencies))}: sums over two currencies mean nothing")
-    models = list(dict.fromkeys(table["model"]))
-    channels = sorted(set(table["channel"]) | set(cost.index))
-    grid = pd.MultiIndex.from_product([models, channels], names=["model", "channel"])
-    table = table.set_index(["model", "channel"]).reindex(grid).reset_index()
-    known = table["model"] != "truth"
-    table.loc[known, "credit"] = table.loc[known, "credit"].fillna(0.0)
-    has_value = table.groupby("model")["value"].transform(lambda values: values.notna().any())
-    table.loc[known & has_value, "value"] = table.loc[known & has_value, "value"].fillna(0.0)
-    table["share"] = table["credit"] / table.groupby("model")["credit"].transform("sum")
-    table["cost"] = table["channel"].map(cost).astype(float)
-    table["roas"] = _ratio(table["value"], table["cost"])
-    table["cost_per_order"] = _ratio(table["cost"], table["credit"])
+    table = _everywhere(table, cost, keys)
     table["currency"] = next(iter(currencies), None)
-    columns = ["model", "channel", "credit", "low", "high", "share", "value", "cost", "roas", "cost_per_order"]
-    return table[[*columns, "currency"]]
+    return table[["model", *keys, *_FIGURES, "currency"]]
 
 
-def distance(comparison):
-    """How far each model's shares among the paid channels lie from the truth's.
+_FIGURES = (
+    *COLUMNS[2:-1],
+    *("cost", "roas", "roas_low", "roas_high"),
+    *("cost_per_order", "cost_per_order_low", "cost_per_order_high", "rank"),
+)
 
-    Total variation distance: half the sum of absolute differences of shares, 0
-    (equal) to 1 (nothing in common). Channels without cost, or whose truth is
-    not known, are left out: the question is how money should move between
-    those that cost some.
 
-    Returns one row per model: model, distance (0-1; null for a model that
-    credits none of these channels), misplaced (cost that would move if budgets
-    followed the model instead of the truth: distance × cost), currency. No rows
-    where the truth is not known, or credits none of them.
+def _everywhere(table, cost, keys):
+    """Everything with credit or cost under every model, with the ratios of both."""
+    models = pd.DataFrame({"model": list(dict.fromkeys(table["model"]))})
+    segments = pd.concat([table[keys], cost[keys]]).drop_duplicates().sort_values(keys, na_position="last")
+    grid = models.merge(segments, how="cross")
+    table = grid.merge(table, how="left", on=["model", *keys]).merge(cost, how="left", on=keys)
+    real = table["model"] != "truth"
+    table.loc[real, "credit"] = table.loc[real, "credit"].fillna(0.0)
+    has_value = table.groupby("model")["value"].transform(lambda values: values.notna().any()).astype(bool)
+    table.loc[real & has_value, "value"] = table.loc[real & has_value, "value"].fillna(0.0)
+    for name in COLUMNS[2:-1]:
+        table[name] = table[name].astype(float)
+    table["share"] = table["credit"] / table.groupby("model")["credit"].transform("sum")
+    for end in ("", "_low", "_high"):
+        table[f"roas{end}"] = _ratio(table[f"value{end}"], table["cost"])
+    table["cost_per_order"] = _ratio(table["cost"], table["credit"])
+    # The more orders, the less each costs: the limits change places.
+    table["cost_per_order_low"] = _ratio(table["cost"], table["high"])
+    table["cost_per_order_high"] = _ratio(table["cost"], table["low"])
+    ranked = table["credit"].where(~table["channel"].isin(OWN_ROWS))
+    table["rank"] = ranked.groupby(table["model"]).rank(ascending=False, method="min")
+    return table
+
+
+def agreement(comparison):
+    """How far the models agree on who contributed.
+
+    Returns one row per pair of models, the truth left out: model, other, distance
+    (0-1: half the sum of the absolute differences of shares, so the share of all
+    conversions that one credits elsewhere than the other), moved (conversions that
+    this is), rank_correlation (-1 to 1, Kendall's tau-b over the channels; null
+    below two), channels (that are ranked), apart (the channel with the greatest
+    difference of shares).
     """
-    columns = ["model", "distance", "misplaced", "currency"]
-    known = comparison.loc[(comparison["model"] == "truth") & comparison["credit"].notna(), "channel"]
-    paid = comparison[(comparison["cost"] > 0) & comparison["channel"].isin(known)]
-    shares = paid.pivot(index="channel", columns="model", values="credit").fillna(0.0).clip(lower=0)
-    if "truth" not in shares or not shares["truth"].sum():
-        return pd.DataFrame(columns=columns)
-    shares = shares / shares.sum().replace(0.0, np.nan)
-    cost = paid.groupby("model")["cost"].sum().iloc[0]
-    rows = [
-        {"model": model, "distance": float((shares[model] - shares["truth"]).abs().sum(skipna=False) / 2)}
-        for model in shares
-        if model != "truth"
-    ]
-    table = pd.DataFrame(rows, columns=["model", "distance"])
-    table["misplaced"] = table["distance"] * cost
-    table["currency"] = comparison["currency"].iloc[0]
-    return table.sort_values(["distance", "model"], ignore_index=True)[columns]
+    real = comparison[comparison["model"] != "truth"]
+    shares = real.pivot(index="channel", columns="model", values="share").fillna(0.0)
+    total = real.groupby("model")["credit"].sum()
+    rows = []
+    for one, other in itertools.combinations(dict.fromkeys(real["model"]), 2):
+        gap = (shares[one] - shares[other]).abs()
+        named = shares[~shares.index.isin(OWN_ROWS)]
+        rows.append(
+            {
+                "model": one,
+                "other": other,
+                "distance": gap.sum() / 2,
+                "moved": gap.sum() / 2 * total[one],
+                "rank_correlation": _tau(named[one].to_numpy(), named[other].to_numpy()),
+                "channels": len(named),
+                "apart": gap.idxmax(),
+            }
+        )
+    columns = ["model", "other", "distance", "moved", "rank_correlation", "channels", "apart"]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def _cost(campaigns, period, currencies):
+def moves(comparison, *, model, against):
+    """What it would move in budget to follow `against` instead of `model`.
+
+    The money that the channels cost now is spread over the same channels in
+    proportion to the value that each model credits (to conversions, where no value
+    is known). This is no advice: returns fall as budgets grow, and neither model
+    knows what would have happened anyway.
+
+    Returns one row per channel with cost: channel, cost, share_before and
+    share_after (0-1, of the credit of the channels with cost, under `model` and
+    `against`), budget_before and budget_after (all cost × share), change (money),
+    change_low and change_high (as far as the limits of both shares reach, together),
+    currency.
+    """
+    models = list(dict.fromkeys(comparison["model"]))
+    for name, asked in (("model", model), ("against", against)):
+        if asked not in models:
+            raise BadParameter(f"{name} {asked!r}: not in the comparison, which has {', '.join(models)}")
+    paid = comparison[comparison["cost"] > 0]
+    basis = "value" if paid.loc[paid["model"].isin([model, against]), "value"].notna().all() else "credit"
+    ends = ("", "_low", "_high") if basis == "value" else ("credit", "low", "high")
+    names = [f"{basis}{end}" for end in ends] if basis == "value" else list(ends)
+    one, other = (paid[paid["model"] == name].set_index("channel")[[*names, "cost"]] for name in (model, against))
+    total = one["cost"].sum()
+    shares, spreads = [], []
+    for part in (one, other):
+        whole = part[names[0]].sum()
+        shares.append(part[names[0]] / whole if whole else part[names[0]] * np.nan)
+        half = (part[names[2]] - part[names[1]]) / 2
+        # Of a share p of a sum of independent parts: (1 - p) of its own noise, p of that of the others.
+        noise = half**2
+        spreads.append(((1 - shares[-1]) ** 2 * noise + shares[-1] ** 2 * (noise.sum() - noise)) / whole**2)
+    change = total * (shares[1] - shares[0])
+    half = total * np.sqrt(spreads[0] + spreads[1])
+    table = pd.DataFrame(
+        {
+            "cost": one["cost"],
+            "share_before": shares[0],
+            "share_after": shares[1],
+            "budget_before": total * shares[0],
+            "budget_after": total * shares[1],
+            "change": change,
+            "change_low": change - half,
+            "change_high": change + half,
+        }
+    )
+    table["currency"] = comparison["currency"].iloc[0] if len(comparison) else None
+    table = table.rename_axis("channel").reset_index()
+    return table.sort_values(["change", "channel"], ascending=[False, True], ignore_index=True)
+
+
+def unjoined(comparison):
+    """Where cost and credit do not meet: what a return on spend cannot judge, in money.
+
+    Give it a comparison by campaign: names that platforms and web analytics spell
+    differently show here on both sides.
+
+    Returns one row per segment: kind ("cost_without_credit": no model credits it, or
+    "credit_without_cost": in a channel that costs money elsewhere), the columns of the
+    segment, cost, credit and value (the most that any model gives), currency. No rows
+    where everything meets.
+    """
+    keys = [name for name in comparison.columns[1:] if name not in (*_FIGURES, "currency")]
+    real = comparison[comparison["model"] != "truth"]
+    most = real.groupby(keys, dropna=False, as_index=False)[["cost", "credit", "value"]].max()
+    paid = set(most.loc[most["cost"] > 0, "channel"])
+    spent = (most["cost"] > 0) & (most["credit"] == 0)
+    earned = ~(most["cost"] > 0) & (most["credit"] > 0) & most["channel"].isin(paid)
+    kinds = np.where(spent, "cost_without_credit", "credit_without_cost")
+    most.insert(0, "kind", kinds)
+    most = most[spent | earned].copy()
+    most["currency"] = comparison["currency"].iloc[0] if len(comparison) else None
+    weight = most["cost"].fillna(0.0).where(most["kind"] == "cost_without_credit", most["value"])
+    return most.assign(weight=weight).sort_values(["kind", "weight"], ascending=[True, False]).drop(
+        columns="weight"
+    ).reset_index(drop=True)  # fmt: skip
+
+
+def _tau(one, other):
+    """Kendall's tau-b: the share of pairs in the same order less that in the opposite, ties corrected for."""
+    if one.size < 2:
+        return np.nan
+    upper = np.triu_indices(one.size, 1)
+    signs = [np.sign(values[:, None] - values[None, :])[upper] for values in (one, other)]
+    scale = np.sqrt((signs[0] ** 2).sum() * (signs[1] ** 2).sum())
+    return float((signs[0] * signs[1]).sum() / scale) if scale else np.nan
+
+
+def _cost(campaigns, period, currencies, keys):
     if campaigns is None or campaigns.absent or not campaigns.has("cost"):
-        return pd.Series(dtype=float)
-    campaigns.require("channel")
+        return pd.DataFrame(columns=[*keys, "cost"])
+    campaigns.require(*keys)
     if period is not None:
         campaigns = campaigns.between(campaigns.whole(period))
     currencies |= {campaigns.currency("cost")} - {None}
-    channel = label("channel")
+    names = [name for name in keys if name != "date"]
+    columns = [f"{label(identifier(name))} AS {identifier(name)}" for name in names]
+    day = ["date"] if "date" in keys else []
     found = campaigns.fetch(
-        f"SELECT {channel} AS channel, CAST(SUM(cost) AS DOUBLE) AS cost FROM {{table}} AS source GROUP BY {channel}"
+        f"WITH spent AS (SELECT {', '.join([*columns, *(f'CAST({d} AS DATE) AS {d}' for d in day), 'cost'])} "
+        "FROM {table} AS source)\n"
+        f"SELECT {', '.join(map(identifier, keys))}, CAST(SUM(cost) AS DOUBLE) AS cost FROM spent "
+        f"GROUP BY {', '.join(map(identifier, keys))}"
     )
-    return found.set_index("channel")["cost"].dropna()
+    if day:
+        found["date"] = pd.to_datetime(found["date"])
+    return found[found["cost"].notna()]
 
 
 def _truth(truth, period, currencies):

@@ -1,86 +1,231 @@
 """Rule models: credit by a touch's place and time in its path."""
 
+import math
+
+import numpy as np
 import pandas as pd
 
 from perfnb import journey
-from perfnb.engine import literal
+from perfnb.attribution import noise
+from perfnb.attribution.paths import GROUPS, group
+from perfnb.engine import identifier, label, literal
 from perfnb.errors import BadParameter
 from perfnb.period import duration
 
-MODELS = ("first", "last", "linear", "time_decay", "position")
-_ENDS, _MIDDLE = 0.4, 0.2
+MODELS = ("first", "last", "last_non_direct", "linear", "time_decay", "position")
+RULES = (*MODELS, "w_shaped", "own")
+_W_SHAPED = 0.3, 0.1  # of the first, the lead and the last touch each; of all others
+_DAY = 86_400_000_000  # microseconds
 
 
 def rules(
     touchpoints,
     *,
-    conversion="order",
-    events=None,
-    touchpoint="channel",
-    lookback="30 days",
+    models=MODELS,
+    by=(),
     half_life="7 days",
-    period=None,
+    position=(0.4, 0.2, 0.4),
+    lead="lead",
+    weights=None,
+    intervals=True,
+    **counting,
 ):
-    """Credit by five rules: first, last, linear, time decay and position-based (40/20/40).
+    """Credit by rules, in one pass over the touches of those who converted.
 
-    Time decay weighs a touch by 2^(-age / half_life). Position-based gives the
-    first and the last touch 40 % each and shares 20 % among the rest (two
-    touches: half each; one: all). Every touch inside the look-back counts,
-    repeats too, and before `period` (a Period), which bounds the conversions;
-    touches at the same moment stand in the order of their labels.
+    first, last         all to the first or the last touch
+    last_non_direct     all to the last touch that is not `direct_channel`; to the last where all are
+    linear              the same to each
+    time_decay          in proportion to 2^(-time before the conversion / `half_life`)
+    position            `position`: shares of the first, of all between them, and of the last (two
+                        touches share as the ends do; one has all)
+    w_shaped            30 % each to the first, to the last before or at the event `lead`, and to the
+                        last, 10 % to the others; roles that fall together add up, and where a role
+                        or the others are missing, the rest shares in proportion
+    own                 `weights` from the conversion backwards, as [0.6, 0.3, 0.1]: none beyond
+                        them, in proportion where a path is shorter
 
-    Returns one row per model and touchpoint: model, channel (the touchpoint),
-    credit (conversions), share (0-1), value, currency. Under each model credit
+    Every touch inside the look-back counts, repeats too; touches at the same moment
+    stand in the order of their labels. `counting` says which touches and conversions
+    count: see `journey.Counting`. `by` are further columns of a touch, as ["campaign"]
+    ("date": its day, UTC). Limits are 95 %, by a jack-knife over groups of persons.
+
+    Returns one row per model and touchpoint (and value of `by`): model, channel (the
+    touchpoint), credit (conversions) with low and high, share (0-1) with share_low and
+    share_high, value with value_low and value_high, currency. Under each model credit
     and value add up to the conversions in the events.
     """
-    ctes = journey.journeys_sql(
-        touchpoints, conversion=conversion, events=events, touchpoint=touchpoint, lookback=lookback, period=period
-    )
+    wrong = [model for model in models if model not in RULES]
+    if wrong or not models or isinstance(models, str):
+        raise BadParameter(f"models {models!r}: expected a list of some of {', '.join(RULES)}")
+    if isinstance(by, str):
+        raise BadParameter(f"by {by!r}: expected a list of columns, as [{by!r}]")
     half = duration(half_life).total_seconds() * 1_000_000
     if half <= 0:
         raise BadParameter(f"half_life {half_life!r}: expected more than nothing, as '7 days'")
-    weights = {
+    if "own" in models and weights is None:
+        raise BadParameter("weights: the model own needs them, from the conversion backwards, as [0.6, 0.3, 0.1]")
+    shares = _weights(position, weights)
+    shares = {model: shares[model] for model in models}
+    sql = _sql(touchpoints, shares, by=by, half=half, lead=lead, grouped=intervals, counting=counting)
+    found = touchpoints.fetch(sql)
+    table = pd.concat(_tables(found, models, list(by), intervals), ignore_index=True)
+    if found[[f"value_{model}" for model in models]].isna().all(axis=None):
+        table[["value", "value_low", "value_high"]] = np.nan
+    table["currency"] = touchpoints.currency("value")
+    return table
+
+
+def _weights(position, weights):
+    """The share of its conversion that a touch gets, as SQL, by model."""
+    first, middle, last = _shares(position)
+    own = _own(weights)
+    backwards = "(length - place + 1)"
+    roles = "place IN (1, length) OR place = COALESCE(lead_place, 0)"
+    others = (
+        "(length - CASE WHEN length = 1 THEN 1 ELSE 2 END "
+        "- CASE WHEN lead_place > 1 AND lead_place < length THEN 1 ELSE 0 END)"
+    )
+    end, rest = _W_SHAPED
+    anchors = " + ".join(
+        f"CASE WHEN place = {place} THEN {end} ELSE 0.0 END" for place in ("1", "COALESCE(lead_place, 0)", "length")
+    )
+    whole = (
+        f"({2 * end} + CASE WHEN lead_place > 0 THEN {end} ELSE 0.0 END "
+        f"+ CASE WHEN {others} > 0 THEN {rest} ELSE 0.0 END)"
+    )
+    return {
         "first": "CASE WHEN place = 1 THEN 1.0 ELSE 0.0 END",
         "last": "CASE WHEN place = length THEN 1.0 ELSE 0.0 END",
+        "last_non_direct": "CASE WHEN place = COALESCE(last_other, length) THEN 1.0 ELSE 0.0 END",
         "linear": "1.0 / length",
         "time_decay": "decay / total_decay",
-        "position": f"CASE WHEN length = 1 THEN 1.0 WHEN length = 2 THEN 0.5 WHEN place IN (1, length) THEN {_ENDS} "
-        f"ELSE {_MIDDLE} / (length - 2) END",
+        "position": f"CASE WHEN length = 1 THEN 1.0 WHEN length = 2 AND place = 1 THEN {first / (first + last)} "
+        f"WHEN length = 2 THEN {last / (first + last)} WHEN place = 1 THEN {first} WHEN place = length THEN {last} "
+        f"ELSE {middle} / (length - 2) END",
+        "w_shaped": f"({anchors} + CASE WHEN {roles} THEN 0.0 ELSE {rest} / {others} END) / {whole}",
+        "own": f"CASE {' '.join(f'WHEN {backwards} = {k} THEN {w}' for k, w in enumerate(own, start=1))} ELSE 0.0 END "
+        f"/ CASE {' '.join(f'WHEN length = {k} THEN {sum(own[:k])}' for k in range(1, len(own)))} ELSE {sum(own)} END",
     }
-    sums = ", ".join(
-        f"SUM(n * CAST({weight} AS DOUBLE)) AS credit_{model}, "
-        f"SUM(CAST(value AS DOUBLE) * CAST({weight} AS DOUBLE)) AS value_{model}"
-        for model, weight in weights.items()
-    )
-    untouched = ", ".join("CAST(SUM(n) AS DOUBLE), CAST(SUM(value) AS DOUBLE)" for _ in weights)
-    # Ages are counted from the last touch: a path far from its conversion must not underflow to no weight at all.
-    found = touchpoints.fetch(
-        f"{ctes},\ncredited AS (SELECT k.u, k.ends, k.label, c.n, c.value, "
-        "ROW_NUMBER() OVER (PARTITION BY k.u, k.ends ORDER BY k.t, k.label) AS place, "
-        "COUNT(*) OVER (PARTITION BY k.u, k.ends) AS length, "
-        f"POWER(CAST(2 AS DOUBLE), (k.t - MAX(k.t) OVER (PARTITION BY k.u, k.ends)) / CAST({half} AS DOUBLE)) AS decay "
-        "FROM touched AS k JOIN converted AS c ON k.u = c.u AND k.ends = c.t),\n"
-        "decayed AS (SELECT credited.*, SUM(decay) OVER (PARTITION BY u, ends) AS total_decay FROM credited)\n"
-        f"SELECT label AS channel, {sums} FROM decayed GROUP BY label\n"
-        f"UNION ALL SELECT {literal(journey.NO_TOUCH)}, {untouched} FROM untouched HAVING COUNT(*) > 0"
-    )
-    return _long(found, MODELS, touchpoints.currency("value"))
 
 
-def _long(wide, models, currency):
-    parts = []
-    for model in models:
-        part = pd.DataFrame(
-            {
-                "model": model,
-                "channel": wide["channel"],
-                # Engines add in any order: the last bits are noise, and would decide between equals.
-                "credit": wide[f"credit_{model}"].astype(float).round(9),
-                "value": wide[f"value_{model}"].astype(float).round(9),
-            }
+def _shares(position):
+    if len(position) != 3 or min(position) < 0 or not math.isclose(sum(position), 1) or position[0] + position[2] <= 0:
+        raise BadParameter(f"position {position!r}: expected three shares that add up to 1, as (0.4, 0.2, 0.4)")
+    return tuple(float(share) for share in position)
+
+
+def _own(weights):
+    if weights is None:
+        return [1.0]
+    own = [float(weight) for weight in weights]
+    if not own or min(own) < 0 or own[0] <= 0:
+        raise BadParameter(
+            f"weights {weights!r}: expected weights from the conversion backwards, none negative and the first "
+            "above 0, as [0.6, 0.3, 0.1]"
         )
-        part["share"] = part["credit"] / part["credit"].sum()
-        parts.append(part.sort_values(["credit", "channel"], ascending=[False, True]))
-    table = pd.concat(parts, ignore_index=True)
-    table["currency"] = currency
-    return table[["model", "channel", "credit", "share", "value", "currency"]]
+    return own
+
+
+# What the weights of a rule need to know of a touch, beyond its place and the length of its path: (column, SQL).
+_PATH = "OVER (PARTITION BY u, ends)"
+_NEEDS = {
+    "time_decay": ("total_decay", f"SUM(decay) {_PATH}"),
+    "last_non_direct": ("last_other", f"MAX(CASE WHEN label <> {{direct}} THEN place END) {_PATH}"),
+    "w_shaped": ("lead_place", f"MAX(CASE WHEN t <= lead_t THEN place END) {_PATH}"),
+}
+
+
+def _sql(touchpoints, shares, *, by, half, lead, grouped, counting):
+    direct = literal(journey.Counting(**counting).direct_channel)
+    needs = [_NEEDS[model] for model in shares if model in _NEEDS]
+    path = {column: sql.format(direct=direct) for column, sql in needs}
+    touch = {}
+    if "time_decay" in shares:
+        # Ages are counted from the last touch: a path far from its conversion must not underflow to no weight.
+        touch["decay"] = f"POWER(CAST(2 AS DOUBLE), (t - MAX(t) {_PATH}) / CAST({half} AS DOUBLE))"
+    leads = None
+    if "w_shaped" in shares:
+        leads = (
+            "SELECT l.u, l.ends, MIN(l.t) AS lead_t FROM (SELECT e.u, e.t, MIN(c.t) AS ends "
+            f"FROM events AS e JOIN closing AS c ON e.u = c.u AND e.t <= c.t WHERE e.event = {literal(lead)} "
+            "GROUP BY e.u, e.t) AS l GROUP BY l.u, l.ends"
+        )
+    return credited_sql(
+        touchpoints, shares, by=by, counting=counting, touch=touch, path=path, leads=leads, grouped=grouped
+    )
+
+
+def credited_sql(touchpoints, shares, *, by, counting, touch=None, path=None, leads=None, grouped=False):
+    """The statement that credits touches: `shares` is the SQL of a touch's share of its conversion, by name.
+
+    `touch` and `path` are window columns that the shares use, by name: those of
+    `touched`, and those that also see `touch`, place and length. `leads` is a SELECT of
+    u, ends, lead_t. The rows: channel, `by` ("date" in microseconds since 1970), part
+    (group of persons), credit_ and value_ of each name; "(no touch)" among them.
+    """
+    kept = [name for name in by if name != "date"]
+    ctes = journey.journeys_sql(touchpoints, keep=kept, **counting | {"nulls": "none"})
+    tie = ", ".join(["t", "label", *map(identifier, kept)])
+    touch, path = (
+        "".join(f", {sql} AS {column}" for column, sql in (columns or {}).items()) for columns in (touch, path)
+    )
+    source = "touched AS k"
+    if leads:
+        ctes += f",\nleads AS ({leads})"
+        source = "(SELECT q.*, lead_t FROM touched AS q LEFT JOIN leads AS l ON q.u = l.u AND q.ends = l.ends) AS k"
+    part, alone = "''", "''"
+    if grouped:
+        part = journey.GROUP.format("CAST(c.u AS VARCHAR)")
+        alone = journey.GROUP.format("COALESCE(CAST(u AS VARCHAR), CAST(t AS VARCHAR))")
+    columns = {name: label(f"k.{identifier(name)}") for name in kept}
+    if "date" in by:
+        columns["date"] = f"k.t - ((k.t % {_DAY}) + {_DAY}) % {_DAY}"
+    named = "".join(f", {columns[name]} AS {identifier(name)}" for name in by)
+    names = "".join(f", {identifier(name)}" for name in by)
+    nulls = "".join(f", CAST(NULL AS {'BIGINT' if name == 'date' else 'VARCHAR'})" for name in by)
+    weights = ", ".join(f"CAST({share} AS DOUBLE) AS {name}" for name, share in shares.items())
+    value = "CAST(value AS DOUBLE)"
+    sums = ", ".join(f"SUM(n * {name}) AS credit_{name}, SUM({value} * {name}) AS value_{name}" for name in shares)
+    untouched = ", ".join("CAST(SUM(n) AS DOUBLE), CAST(SUM(value) AS DOUBLE)" for _ in shares)
+    return (
+        f"{ctes},\n"
+        f"numbered AS (SELECT k.*, ROW_NUMBER() OVER (PARTITION BY u, ends ORDER BY {tie}) AS place, "
+        f"COUNT(*) {_PATH} AS length{touch} FROM {source}),\n"
+        f"marked AS (SELECT numbered.*{path} FROM numbered),\n"
+        f"credited AS (SELECT k.label{named}, {part} AS part, c.n, c.value, {weights} "
+        "FROM marked AS k JOIN converted AS c ON k.u = c.u AND k.ends = c.t)\n"
+        f"SELECT label AS channel{names}, part, {sums} FROM credited GROUP BY label{names}, part\n"
+        f"UNION ALL SELECT {literal(journey.NO_TOUCH)}{nulls}, {alone}, {untouched} FROM untouched "
+        f"GROUP BY {alone} HAVING COUNT(*) > 0"
+    )
+
+
+def _tables(found, models, by, intervals):
+    """The result of every model, from its credit by touchpoint and group of persons."""
+    keys = ["channel", *by]
+    place = found.groupby(keys, dropna=False, sort=False).ngroup().to_numpy()
+    first = segments(found, keys)
+    cell = place * GROUPS + found["part"].map(group).to_numpy(int)
+    none = (np.zeros(GROUPS), np.zeros(GROUPS))
+    for model in models:
+        parts = [
+            np.bincount(cell, found[f"{name}_{model}"].fillna(0.0).astype(float), len(first) * GROUPS)
+            for name in ("credit", "value")
+        ]
+        parts = [part.reshape(len(first), GROUPS) for part in parts]
+        outs = [noise.leave_out(part) if intervals else None for part in parts]
+        more = {name: first[name] for name in by}
+        table = noise.table(
+            model, first["channel"], *(part.sum(axis=1) for part in parts),
+            credit_out=outs[0], value_out=outs[1], untouched=none, **more,
+        )  # fmt: skip
+        table = table.sort_values(["credit", *keys], ascending=[False, *[True] * len(keys)], ignore_index=True)
+        yield table[["model", *keys, *(name for name in noise.COLUMNS if name not in ("model", "channel"))]]
+
+
+def segments(found, keys):
+    """The segments of the rows of `credited_sql` in the order in which they come first, days as days."""
+    first = found[keys].drop_duplicates(ignore_index=True)
+    if "date" in keys:
+        first["date"] = pd.to_datetime(first["date"].astype("Int64"), unit="us")
+    return first

@@ -1,0 +1,176 @@
+"""Paths as numbers, from events or from a table of paths: what the data-driven models count on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from perfnb import journey
+from perfnb.errors import BadParameter, MissingColumns
+
+GROUPS = 64
+_DEALT = 64  # paths of more persons are dealt to the groups in one draw, the others person by person
+
+
+@dataclass(frozen=True)
+class Coded:
+    """Paths as numbers, one row per path and group of persons.
+
+    names        touchpoint labels, sorted; code k means names[k]
+    codes        all touches of all rows one after another, in order of time, repeats kept
+    starts       row i is codes[starts[i]:starts[i + 1]]; one more than rows
+    conversions  that end such a path; `nulls`: such paths without a conversion; `value` of the conversions
+    group        0 to GROUPS - 1: the group of persons that a row is of
+    untouched    (conversions, value) without a touch, each by group
+    """
+
+    names: tuple
+    codes: np.ndarray
+    starts: np.ndarray
+    conversions: np.ndarray
+    nulls: np.ndarray
+    value: np.ndarray
+    group: np.ndarray
+    untouched: tuple
+    has_value: bool
+    currency: str | None
+
+    @property
+    def length(self):
+        """Touches by row."""
+        return np.diff(self.starts)
+
+    @property
+    def row(self):
+        """The row of each touch."""
+        return np.repeat(np.arange(self.length.size), self.length)
+
+
+def coded(source, *, grouped=True, **counting):
+    """`source` as `Coded`: a touchpoints Table, counted as `journey.Counting` says, or a table of paths.
+
+    A table of paths is a DataFrame with columns path ("a > b > c"), conversions, and
+    where known nulls and value (of all the path's conversions), as `journey.paths`
+    gives. Its persons are not known one by one: for intervals they are dealt to the
+    groups at random, always in the same way. Without `grouped` all are of one group.
+    """
+    if isinstance(source, pd.DataFrame):
+        if counting:
+            raise BadParameter(
+                f"paths: {', '.join(counting)} can be chosen only while events are counted into paths: "
+                "give it to journey.paths"
+            )
+        return _from_table(source, grouped)
+    found = journey.path_counts(source, grouped=grouped, **counting)
+    groups = found["part"].map(group).to_numpy(int) if grouped else np.zeros(len(found), int)
+    paths = pa.array(found["path"], pa.string())
+    counts = (found[name].to_numpy(float) for name in ("conversions", "nulls", "value"))
+    return _coded(paths, *counts, groups, separator=journey.BETWEEN, currency=source.currency("value"))
+
+
+def group(digits):
+    """The group of persons that the first digits of a person's hash stand for."""
+    return int(digits, 16) % GROUPS if isinstance(digits, str) and digits else 0
+
+
+def _from_table(paths, grouped):
+    missing = [name for name in ("path", "conversions") if name not in paths]
+    if missing:
+        raise MissingColumns(
+            f"paths: missing column {', '.join(missing)}; found {', '.join(map(str, paths.columns)) or 'none'}. "
+            'Expected path ("a > b > c"), conversions and, where known, nulls and value'
+        )
+    counts = []
+    for name in ("conversions", "nulls", "value"):
+        given = (
+            pd.to_numeric(paths[name]) if name in paths else pd.Series(0.0 if name == "nulls" else np.nan, paths.index)
+        )
+        counts.append(given.to_numpy(float, na_value=np.nan if name == "value" else 0.0))
+        if name != "value" and not (np.isfinite(counts[-1]).all() and (counts[-1] >= 0).all()):
+            raise BadParameter(f"paths: column {name} holds a negative or infinite number; expected counts of paths")
+    conversions, nulls, value = counts
+    wrong = (conversions == 0) & (np.nan_to_num(value) != 0)
+    if wrong.any():
+        where = paths["path"].iloc[int(np.flatnonzero(wrong)[0])]
+        raise BadParameter(f"paths: {where!r} has a value and no conversion, {int(wrong.sum())} such paths in all")
+    labels = paths["path"].astype("string")
+    labels = labels.where(labels.notna() & (labels.str.strip() != "") & (labels != journey.NO_TOUCH))
+    tight = labels.str.contains(">", regex=False)
+    if tight.any() and not labels.str.contains(journey.SEPARATOR, regex=False).any():
+        raise BadParameter(f"paths: {labels[tight.fillna(False)].iloc[0]!r}: expected spaces around '>', as 'a > b'")
+    group = np.zeros(len(paths), int)
+    text = pa.array(labels, pa.string())
+    if grouped:
+        row, group, conversions, nulls, value = _dealt(conversions, nulls, value)
+        text = (text, row)
+    currency = paths["currency"].dropna().unique() if "currency" in paths else []
+    if len(currency) > 1:
+        raise BadParameter(f"paths: amounts in {', '.join(sorted(currency))}: sums over two currencies mean nothing")
+    known = currency[0] if len(currency) else None
+    return _coded(text, conversions, nulls, value, group, separator=journey.SEPARATOR, currency=known)
+
+
+def _coded(paths, conversions, nulls, value, group, *, separator, currency):
+    paths, row = paths if isinstance(paths, tuple) else (paths, np.arange(len(paths)))
+    untouched = paths.is_null().to_numpy(zero_copy_only=False)
+    parts = pc.split_pattern(paths.fill_null(""), separator)
+    flat = pc.utf8_trim_whitespace(parts.flatten()).dictionary_encode()
+    names = flat.dictionary.to_pylist()
+    order = sorted(range(len(names)), key=names.__getitem__)
+    rank = np.empty(len(names), np.int32)
+    rank[order] = np.arange(len(names), dtype=np.int32)
+    codes, offsets = rank[flat.indices.to_numpy()], parts.offsets.to_numpy().astype(np.int64)
+    has_value = not np.isnan(value).all()
+    value = np.nan_to_num(value)
+    alone = untouched[row]
+    no_touch = tuple(np.bincount(group[alone], amount[alone], GROUPS) for amount in (conversions, value))
+    row = row[~alone]
+    length = (offsets[1:] - offsets[:-1])[row]
+    starts = np.concatenate([[0], np.cumsum(length)])
+    if len(row) != len(paths) or untouched.any():
+        codes = codes[np.repeat(offsets[row] - starts[:-1], length) + np.arange(starts[-1])]
+    used = np.unique(codes)  # the empty name of paths without a touch goes
+    names = tuple(names[order[k]] for k in used)
+    codes = np.searchsorted(used, codes).astype(np.int32)
+    amounts = (amount[~alone] for amount in (conversions, nulls, value))
+    return Coded(names, codes, starts, *amounts, group[~alone], no_touch, has_value, currency)
+
+
+def _dealt(conversions, nulls, value):
+    """Rows of paths by group: (row, group, conversions, nulls, value), each person dealt to a group at random."""
+    dice = np.random.default_rng(0)
+    rows = []
+    for column, counts in enumerate((conversions, nulls)):
+        whole = np.floor(counts).astype(np.int64)
+        many = np.flatnonzero(whole > _DEALT)
+        few = np.repeat(np.arange(counts.size), np.where(whole > _DEALT, 0, whole))
+        dealt = dice.multinomial(whole[many], np.full(GROUPS, 1 / GROUPS))
+        part = np.flatnonzero(counts > whole)  # of weights that are no counts
+        rows.append(
+            pd.DataFrame(
+                {
+                    "row": np.concatenate([np.repeat(many, GROUPS), few, part]),
+                    "group": np.concatenate(
+                        [
+                            np.tile(np.arange(GROUPS), many.size),
+                            dice.integers(GROUPS, size=few.size),
+                            dice.integers(GROUPS, size=part.size),
+                        ]
+                    ),
+                    "n": np.concatenate([dealt.ravel(), np.ones(few.size), (counts - whole)[part]]),
+                    "column": column,
+                }
+            )
+        )
+    found = pd.concat(rows)
+    key = found["row"].to_numpy() * GROUPS + found["group"].to_numpy()
+    cells, place = np.unique(key, return_inverse=True)
+    sums = [np.bincount(place, found["n"] * (found["column"] == column), cells.size) for column in (0, 1)]
+    row, group = np.divmod(cells, GROUPS)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        each = np.where(conversions > 0, value / conversions, 0.0)
+    keep = (sums[0] > 0) | (sums[1] > 0)
+    worth = np.where(np.isnan(value).all(), np.nan, sums[0] * np.nan_to_num(each)[row])
+    return row[keep], group[keep], sums[0][keep], sums[1][keep], worth[keep]

@@ -1,0 +1,205 @@
+"""The unit of everything that counts journeys: which touches lead to which conversion."""
+
+from dataclasses import dataclass
+
+from perfnb.engine import identifier, label, literal
+from perfnb.errors import BadParameter
+from perfnb.period import Period, duration
+
+NO_TOUCH = "(no touch)"
+# The group of persons that a row is of, for intervals: the first two digits of a hash that every engine has.
+GROUP = "SUBSTR(MD5({}), 1, 2)"
+
+_CHOICES = {
+    "count": ("every", "first"),
+    "repeats": ("reset", "overlap"),
+    "direct": ("keep", "drop", "drop_last"),
+    "nulls": ("journeys", "persons", "none"),
+}
+
+
+@dataclass(frozen=True)
+class Counting:
+    """Which events are touches, which conversions end a journey, and which touches belong to it.
+
+    conversion      the event that ends a journey
+    events          events that count as touches; all but the conversion when empty
+    touchpoint      the column that says what a touch is of
+    lookback        how long before its conversion a touch may lie, inclusive; None: any time
+    period          a Period bounds the conversions: touches before it that led to them count,
+                    and of journeys that did not convert the touches inside it; None: all days
+    count           "every" conversion, or the "first" of each person (what follows it is no
+                    journey; conversions without a person count each, since nobody knows)
+    repeats         "reset": a touch leads to the person's next conversion only; "overlap": to every
+                    conversion that follows inside the look-back
+    direct          touches of `direct_channel`: "keep", "drop" (unless a journey has no others), or
+                    "drop_last" (those at a journey's end, unless it has no others)
+    nulls           journeys without a conversion: all of them ("journeys": also what follows a
+                    person's last conversion), of "persons" who never convert only, or "none"
+    """
+
+    conversion: str = "order"
+    events: tuple | list | None = None
+    touchpoint: str = "channel"
+    lookback: str | None = "30 days"
+    period: Period | None = None
+    count: str = "every"
+    repeats: str = "reset"
+    direct: str = "keep"
+    direct_channel: str = "Direct"
+    nulls: str = "journeys"
+
+    def __post_init__(self):
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                expected = ", ".join(map(repr, choices))
+                raise BadParameter(f"{name} {getattr(self, name)!r}: expected one of {expected}")
+        if isinstance(self.events, str):
+            raise BadParameter(f"events {self.events!r}: expected a list of event names, as [{self.events!r}]")
+        if self.events and self.conversion in self.events:
+            raise BadParameter(
+                f"events {list(self.events)!r} hold the conversion {self.conversion!r}: expected touches only"
+            )
+
+    @property
+    def window(self):
+        """The look-back in whole microseconds; None without one."""
+        return None if self.lookback is None else round(duration(self.lookback).total_seconds() * 1_000_000)
+
+    @property
+    def touch(self):
+        """SQL that says of an event whether it is a touch."""
+        if self.events:
+            return f"event IN ({', '.join(literal(event) for event in self.events)})"
+        return f"(event <> {literal(self.conversion)} OR event IS NULL)"
+
+
+def journeys_sql(touchpoints, *, keep=(), **counting):
+    """CTEs for everything that counts journeys, as `Counting` says.
+
+    `converted`: u, t, n, value — one row per person and instant with conversions.
+    `touched`: u, ends (the conversion's moment, NULL where none follows), t, label,
+    and the columns `keep` — one row per touch of a journey.
+    `merged`: `touched` without direct repeats; place (1 …), label.
+    `untouched`: u, t, n, value — conversions without a touch, those without a person among them.
+    """
+    rule = Counting(**counting)
+    touchpoints.require("user_id", "timestamp", "event", rule.touchpoint, *keep)
+    kept = "".join(f", {identifier(name)} AS {identifier(name)}" for name in keep)
+    names = "".join(f", {identifier(name)}" for name in keep)
+    known = "u IS NOT NULL AND t IS NOT NULL"
+    seen = counted = ""
+    timeless = "u IS NULL OR t IS NULL"
+    if rule.period is not None:
+        since, until = rule.period.micros()
+        seen, counted = f" WHERE t IS NULL OR t < {until}", f" WHERE t >= {since}"
+        timeless = f"u IS NULL AND t >= {since}"
+    # Equal times: a touch at the very moment of a conversion leads to it, and touches stand in the order of
+    # their labels, so that the order of rows decides nothing.
+    tie = ", ".join(["label", *(identifier(name) for name in keep)])
+    closing = (
+        f"closing AS (SELECT u, t, COUNT(*) AS n, SUM(value) AS value FROM events "
+        f"WHERE event = {literal(rule.conversion)} AND {known} GROUP BY u, t)"
+    )
+    if rule.count == "first":
+        closing = closing.replace("closing AS", "endings AS") + (
+            ",\nclosing AS (SELECT e.u, e.t, e.n, e.value FROM endings AS e "
+            "JOIN (SELECT u, MIN(t) AS t FROM endings GROUP BY u) AS f ON e.u = f.u AND e.t = f.t)"
+        )
+    parts = [
+        f"""WITH log AS (SELECT user_id AS u, {touchpoints.micros()} AS t, event,
+  {label(identifier(rule.touchpoint))} AS label, {touchpoints.column("value", "DECIMAL(18, 6)")} AS value{kept}
+  FROM {{table}} AS source)""",
+        f"events AS (SELECT * FROM log{seen})",
+        closing,
+        f"converted AS (SELECT * FROM closing{counted})",
+        *(_overlapping if rule.repeats == "overlap" else _reset)(rule, names, len(keep), known),
+        *_without_direct(rule, names, tie),
+        f"""followed AS (SELECT touched.*, LAG(label) OVER (PARTITION BY u, ends ORDER BY t, {tie}) AS before
+  FROM touched)""",
+        f"""merged AS (SELECT u, ends, label, ROW_NUMBER() OVER (PARTITION BY u, ends ORDER BY t, {tie}) AS place
+  FROM followed WHERE before IS NULL OR before <> label)""",
+        f"""untouched AS (SELECT c.u, c.t, c.n, c.value FROM converted AS c
+  LEFT JOIN (SELECT DISTINCT u, ends FROM touched WHERE ends IS NOT NULL) AS j ON c.u = j.u AND c.t = j.ends
+  WHERE j.u IS NULL
+  UNION ALL SELECT NULL, t, 1, value FROM events WHERE event = {literal(rule.conversion)} AND ({timeless}))""",
+    ]
+    return ",\n".join(parts)
+
+
+def _reset(rule, names, kept, known):
+    """`placed`, the touches with the next conversion of their person, and `reached`, those of a journey."""
+    conditions = ["is_end = 0", *_conditions(rule)]
+    nulls = ", NULL" * kept
+    those = " AND u IN (SELECT u FROM converted)" if rule.nulls == "none" else ""
+    return [
+        f"""moments AS (SELECT u, t, 0 AS is_end, label{names} FROM events
+  WHERE {rule.touch} AND {known}{those}
+  UNION ALL SELECT u, t, 1 AS is_end, NULL{nulls} FROM closing)""",
+        """placed AS (SELECT moments.*, MIN(CASE WHEN is_end = 1 THEN t END) OVER (PARTITION BY u
+  ORDER BY t DESC, is_end DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS ends FROM moments)""",
+        f"reached AS (SELECT u, ends, t, label{names} FROM placed WHERE {' AND '.join(conditions)})",
+    ]
+
+
+def _overlapping(rule, names, kept, known):
+    columns = names.replace(", ", ", e.")
+    inside = "" if rule.window is None else f" AND c.t - e.t <= {rule.window}"
+    conditions = _conditions(rule)
+    return [
+        f"touches AS (SELECT u, t, label{names} FROM events WHERE {rule.touch} AND {known})",
+        f"""placed AS (SELECT e.u, c.t AS ends, e.t, e.label{columns} FROM touches AS e
+  JOIN converted AS c ON e.u = c.u AND e.t <= c.t{inside}
+  UNION ALL SELECT e.u, NULL, e.t, e.label{columns} FROM touches AS e
+  LEFT JOIN (SELECT u, MAX(t) AS t FROM closing GROUP BY u) AS l ON e.u = l.u WHERE l.u IS NULL OR e.t > l.t)""",
+        f"reached AS (SELECT * FROM placed{' WHERE ' + ' AND '.join(conditions) if conditions else ''})",
+    ]
+
+
+def _conditions(rule):
+    """Which of the placed touches belong to a journey that counts."""
+    found = []
+    if rule.window is not None:
+        found.append(f"(ends IS NULL OR ends - t <= {rule.window})")
+    if rule.period is not None:
+        since, _ = rule.period.micros()
+        found.append(f"(ends >= {since} OR (ends IS NULL AND t >= {since}))")
+    if rule.nulls == "none":
+        found.append("ends IS NOT NULL")
+    elif rule.nulls == "persons" or rule.count == "first":
+        found.append("(ends IS NOT NULL OR u NOT IN (SELECT u FROM closing))")
+    return found
+
+
+def _without_direct(rule, names, tie):
+    """`touched`: the touches of a journey that its credit goes to."""
+    if rule.direct == "keep":
+        return [f"touched AS (SELECT u, ends, t, label{names} FROM reached)"]
+    direct = literal(rule.direct_channel)
+    if rule.direct == "drop":
+        others = f"MAX(CASE WHEN label <> {direct} THEN 1 ELSE 0 END) OVER (PARTITION BY u, ends)"
+        return [
+            f"mixed AS (SELECT reached.*, {others} AS others FROM reached)",
+            f"touched AS (SELECT u, ends, t, label{names} FROM mixed WHERE others = 0 OR label <> {direct})",
+        ]
+    return [
+        f"""ranked AS (SELECT reached.*, ROW_NUMBER() OVER (PARTITION BY u, ends ORDER BY t, {tie}) AS place
+  FROM reached)""",
+        f"mixed AS (SELECT ranked.*, MAX(CASE WHEN label <> {direct} THEN place END) OVER (PARTITION BY u, ends) "
+        "AS others FROM ranked)",
+        f"touched AS (SELECT u, ends, t, label{names} FROM mixed WHERE others IS NULL OR place <= others)",
+    ]
+
+
+# One row per kind of transition: journeys takes each journey once, weight each conversion (or null journey).
+STEPS_SQL = """hops AS (SELECT u, ends, label, place, LEAD(label) OVER (PARTITION BY u, ends ORDER BY place) AS after
+  FROM merged),
+weighed AS (SELECT hops.*, COALESCE(c.n, 1) AS n, c.value FROM hops
+  LEFT JOIN converted AS c ON hops.u = c.u AND hops.ends = c.t),
+steps AS (
+  SELECT '(start)' AS "from", label AS "to", COUNT(*) AS journeys, SUM(n) AS weight, SUM(value) AS value
+    FROM weighed WHERE place = 1 GROUP BY label
+  UNION ALL SELECT label, CASE WHEN after IS NOT NULL THEN after WHEN ends IS NULL THEN '(end)' ELSE '(conversion)' END,
+    COUNT(*), SUM(n), SUM(value) FROM weighed
+    GROUP BY label, CASE WHEN after IS NOT NULL THEN after WHEN ends IS NULL THEN '(end)' ELSE '(conversion)' END
+  UNION ALL SELECT '(start)', '(conversion)', COUNT(*), SUM(n), SUM(value) FROM untouched HAVING COUNT(*) > 0)"""
