@@ -36,6 +36,16 @@ def test_values_and_names_come_back(workspace_of):
     assert list(table.fetch(f"SELECT {counts} FROM {{table}} AS t").iloc[0]) == [1] * len(ODD)
 
 
+def test_sums_come_as_arrays_and_names_once(workspace_of):
+    table = workspace_of({"touchpoints": pa.table({"event": ["b", None, "a", "b", *ODD]})}).touchpoints
+    sql = "SELECT event, CAST(COUNT(*) AS DOUBLE) AS n FROM {table} AS t GROUP BY event"
+    found = table.sums(sql, ["event"])
+    places, names = found["event"]
+    assert all(isinstance(own, np.ndarray) for own in (places, found["n"])) and len(set(names)) == len(names)
+    counts = {names[place] if place >= 0 else None: n for place, n in zip(places, found["n"], strict=True)}
+    assert counts == {"b": 2, None: 1, "a": 1} | dict.fromkeys(ODD, 1)
+
+
 def test_literals():
     assert literal(None) == "NULL" and literal(True) == "TRUE" and literal(np.bool_(False)) == "FALSE"
     # numpy's own repr of a float is "np.float64(0.1)", which is no SQL.

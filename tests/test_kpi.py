@@ -410,7 +410,22 @@ def test_what_a_formula_does_not_yield_is_one_visible_row():
     assert only(nodes, kpi="unallocated")["contribution"] == pytest.approx(2 - made)
     assert nodes["contribution"].iloc[1:].sum() == pytest.approx(2)
     assert movers["contribution"].sum() == pytest.approx(2)
-    assert only(movers, kind="unallocated")["kpi"] == "orders"
+
+
+def test_few_weeks_are_said_of_every_node_beside_what_some_say_themselves():
+    tree = kpi.Tree.parse("orders = clicks * cvr_visit")
+    days = [
+        {"period": period, "channel": "c", "campaign": "c", "visits": 10 + day, "orders": 2 + day, "clicks": 3}
+        for period in ("before", "after")
+        for day in range(14)
+    ]
+    base = base_of(days)
+    base["date"] += pd.to_timedelta(2 * [*range(14)], unit="D")
+    base["last_day"] = base.groupby("period")["date"].transform("max")
+    base["covered"] = 14
+    flags = kpi.nodes(base, tree=tree, draws=20)["flag"]
+    assert flags.tolist()[:2] == ["formula_differs, few_weeks", "few_weeks"]
+
 
 
 def test_movers_by_a_column_that_the_base_has_not_are_refused():

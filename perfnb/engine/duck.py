@@ -7,7 +7,6 @@ import warnings
 from pathlib import Path
 
 import duckdb
-import pandas as pd
 
 from perfnb.engine import identifier, literal
 from perfnb.errors import UnreadableData
@@ -110,17 +109,18 @@ class DuckDB:
         return self._run(sql, lambda result: result.df())
 
     def sums(self, sql, texts):
-        """The same of numbers beside `texts`, which come as categories: by way of Arrow, in less time."""
+        """{column: array} of numbers and days; of `texts` (each row's place in the names, −1 for none; the names): by
+        way of Arrow, in less time.
+        """
         table = self._run(sql, _arrow)
         found = {}
         for name, column in zip(table.column_names, table.columns, strict=True):
             if name in texts:
                 column = column.combine_chunks().dictionary_encode()
-                codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-                found[name] = pd.Categorical.from_codes(codes, column.dictionary.to_pandas())
+                found[name] = column.indices.fill_null(-1).to_numpy(zero_copy_only=False), column.dictionary.to_pylist()
             else:
                 found[name] = column.to_numpy(zero_copy_only=False)
-        return pd.DataFrame(found)
+        return found
 
     def cause(self, error):
         """What an engine's error says, in one line."""

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import re
 
+import pandas as pd
 import pyarrow as pa
 import sqlglot
 from py4j.protocol import Py4JError
@@ -94,8 +95,12 @@ class Spark:
             raise UnreadableData(self.cause(error)) from None
 
     def sums(self, sql, texts):
-        """The same, with `texts` as categories."""
-        return self.fetch(sql).astype(dict.fromkeys(texts, "category"))
+        """{column: array}; of `texts` (each row's place in the names, −1 for none; the names)."""
+        found = {name: column.to_numpy() for name, column in self.fetch(sql).items()}
+        for name in texts:
+            places, names = pd.factorize(found[name])
+            found[name] = places, names.tolist()
+        return found
 
     def cause(self, error):
         """What an engine's error says, in one line: of Java's, the deepest cause."""

@@ -13,7 +13,7 @@ from perfnb.engine import Table
 from perfnb.errors import BadParameter
 from perfnb.kpi import figures
 from perfnb.kpi.catalogue import CATALOGUE, kpi
-from perfnb.kpi.noise import DRAWS, Drawn, Halves, half_width, halves, limits, sums, within
+from perfnb.kpi.noise import DRAWS, Drawn, Halves, half_width, halves, limits, sums, texts, within
 from perfnb.kpi.ratio import Split, kitagawa
 from perfnb.kpi.tree import DEFAULT, apply, as_tree, keys, links, measured, present
 from perfnb.kpi.weights import METHODS, weights
@@ -123,16 +123,20 @@ def explain(
     which = np.repeat(np.arange(len(made)), [len(part["place"]) for part in parts])
     heads = {"kpi": [effect.kpi for effect in made], "kind": [effect.kind for effect in made]}
     heads["unit"] = [CATALOGUE[name].unit if name in CATALOGUE else None for name in heads["kpi"]]
-    heads = pd.DataFrame(heads | _named(heads, grown))
-    ranks = {name: np.unique(heads[name], return_inverse=True)[1][which] for name in ("kpi", "kind")}
-    # Segments are in the order of their keys; what has none comes last.
-    place = np.where(found["place"] < 0, len(grown.segments), found["place"])
-    order = np.lexsort((ranks["kind"], place, ranks["kpi"], -np.abs(found["contribution"])))
+    heads |= _named(heads, grown)
+    # By size, then by KPI, segment and kind. Segments are in the order of their keys; what has none comes last.
+    place = np.where(found["place"] < 0, grown.drawn.count, found["place"])
+    ranks = [np.array([sorted(set(own)).index(one) for one in own]) for own in (heads["kpi"], heads["kind"])]
+    ranks = (ranks[0][which] * (grown.drawn.count + 1) + place) * len(made) + ranks[1][which]
+    order = np.lexsort((ranks, -np.abs(found["contribution"])))
     found = {name: own[order] for name, own in found.items()}
-    found["status"] = pd.Series(found["status"], dtype=object if found["status"].dtype == object else None)
+    # All of one type, whether every row has one or not.
+    found["status"] = pd.Series(found["status"], dtype=object if any(effect.split is None for effect in made) else None)
     found |= _judged(found, grown)
-    found |= {name: heads[name].array.take(which[order]) for name in heads}
-    found |= {name: grown.segments[name].array.take(found["place"], allow_fill=True) for name in by}
+    heads = {name: own if isinstance(own, list) else [own] * len(made) for name, own in heads.items()}
+    found |= {name: np.full(len(order), None) for name, own in heads.items() if not any(own)}
+    found |= texts({name: (own, which[order]) for name, own in heads.items() if any(own)})
+    found |= {name: grown.drawn.names[name].take(found["place"], allow_fill=True) for name in by}
     order = ["kpi", *by, "kind", "status", "before", "after", *_RATIOS, *_ESTIMATE, "unit", *_ENDS]
     return pd.DataFrame({name: found[name] for name in order})
 
@@ -318,12 +322,16 @@ def grow(base, tree, method, draws, seed, by=()):
         else:
             split[name] = (op, children)
         made = apply(split[name][0], [values[child] for child in split[name][1]]) if len(split[name][1]) > 1 else None
-        if made is not None and not np.allclose(made[:, 0], values[name][:, 0], rtol=_TINY, atol=_TINY):
+        if made is not None and not _close(made[:, 0], values[name][:, 0]):
             flags[name] = ", ".join(filter(None, [flags.get(name), "formula_differs"]))
             values[f"{name}/made"], closed[name] = made, values[name] - made
     method = _method(method, split, values)
     spots = _climb(tree.root, split, closed, values, method, flags)
     return _Grown(base, tree, spots, drawn, drawn.data, method)
+
+
+def _close(one, other):
+    return (np.abs(one - other) <= _TINY * (1 + np.abs(other))).all()
 
 
 def columns(tree):
@@ -341,10 +349,7 @@ def _values(tree, whole):
         if name in CATALOGUE and measured(name, whole):
             one = kpi(name)
             top = one.top(whole)
-            if not one.denominator:
-                values[name] = np.nan_to_num(top)
-                return values[name]
-            values[name] = _rate(name, np.nan_to_num(top), np.nan_to_num(one.bottom(whole)))
+            values[name] = _rate(name, top, one.bottom(whole)) if one.denominator else top
         else:
             parts = [value(child) for child in tree.children(name)]
             # It has no formula of its own: what is divided by nothing below it leaves it without a value.
@@ -365,7 +370,7 @@ def _values(tree, whole):
                 "Choose another period, or another root"
             )
         found = np.where(np.isnan(found), found[::-1], found)
-        return np.nan_to_num(found)
+        return np.where(np.isnan(found), 0.0, found)
 
     value(tree.root)
     for name, _, _ in tree.walk():
@@ -483,7 +488,7 @@ def _half_widths(grown, made):
     """{(kpi, kind): half an interval by segment}; empty without draws."""
     found = {}
     for effect in _drawn(grown, made):
-        own = found.setdefault((effect.kpi, effect.kind), np.full(len(grown.segments), np.nan))
+        own = found.setdefault((effect.kpi, effect.kind), np.full(grown.drawn.count, np.nan))
         own[effect.places] = half_width(effect.size, grown.weeks)
     return found
 
@@ -495,7 +500,7 @@ def _rows(effect, grown, half):
         low, high = (np.array([end]) for end in limits(effect.size[:, 0], grown.weeks))
     else:
         places = np.flatnonzero(effect.shown)
-        own = half.get((effect.kpi, effect.kind), np.full(len(effect.shown), np.nan))[places]
+        own = half[effect.kpi, effect.kind][places] if half else np.nan
         low, high = effect.size[0, places] - own, effect.size[0, places] + own
     nothing = np.full(len(places), np.nan)
     found = {"place": places, "contribution": effect.size[0, places], "low": low, "high": high}
@@ -526,17 +531,18 @@ def _judged(found, grown):
 
 def _named(found, grown):
     """What every result of this room ends with: {column: value or values}."""
-    uses = {name for name, one in CATALOGUE.items() if "conversions" in one.columns}
     own = found["flag"] if "flag" in found else [None] * len(found["kpi"])
-    own = [", ".join(filter(None, [one, "few_weeks"])) for one in own] if grown.drawn.rough else own
-    said = {"root": grown.tree.root, "method": grown.method, "flag": pd.Series(own, dtype=None if any(own) else object)}
+    if grown.drawn.rough:
+        own = [f"{one}, few_weeks" if isinstance(one, str) else "few_weeks" for one in own]
+    said = {"root": grown.tree.root, "method": grown.method, "flag": list(own)}
+    uses = {name for name in found["kpi"] if name in CATALOGUE and "conversions" in CATALOGUE[name].columns}
     said["action"] = [grown.base.action if name in uses else None for name in found["kpi"]]
     return said | {"currency": grown.base.currency}
 
 
 def _beyond(base, one):
     """A note where a ratio counts rows in whose denominator nothing is known: revenue of channels without a cost."""
-    top, bottom = (base[list(side)].to_numpy(float) for side in one.terms)
+    top, bottom = (np.column_stack([np.asarray(base[name], float) for name in side]) for side in one.terms)
     alone = np.isnan(bottom).all(axis=1)
     if not alone.any():
         return None

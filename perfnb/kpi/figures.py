@@ -9,7 +9,7 @@ from perfnb import columns
 from perfnb.engine import OWN_WORDS, Table, identifier, literal
 from perfnb.errors import BadParameter, MissingTable
 from perfnb.kpi.catalogue import BASE, CATALOGUE, NOT_SUMMED, SUMMED
-from perfnb.kpi.noise import Halves
+from perfnb.kpi.noise import Halves, each_day
 from perfnb.kpi.tree import keys
 from perfnb.period import Period, duration
 
@@ -159,8 +159,8 @@ def daily(figures, *, by=(), period="all", action="orders"):
     if not isinstance(period, Period):
         period = figures.period(period)
     by = keys(by)
-    found, currency = _sums(figures, (period,), by, action)
-    found = found.sort_values(["date", *by], ignore_index=True).astype(dict.fromkeys(by, "str"))
+    *found, currency = _sums(figures, (period,), by, action)
+    found = _frame(*found).sort_values(["date", *by], ignore_index=True).astype(dict.fromkeys(by, "str"))
     return found.assign(action=action, currency=currency)
 
 
@@ -179,11 +179,12 @@ def base(figures, *, period, compare="previous", by=("channel", "campaign"), act
     """
     by = keys(by)
     sums = two(figures, period, compare, by, action)
-    parts = []
+    found, parts = _frame(sums.figures, sums.names), []
     for name, rows, days in zip(("before", "after"), sums.rows, sums.days, strict=True):
-        part = sums.figures.iloc[rows].sort_values(["date", *by]).astype(dict.fromkeys(by, "str"))
+        part = found.iloc[rows].sort_values(["date", *by]).astype(dict.fromkeys(by, "str"))
         covered = part["date"].nunique()
-        part = part.assign(action=action, currency=sums.currency, since=days[0], last_day=days[-1], covered=covered)
+        since, last_day = pd.to_datetime(days[[0, -1]])
+        part = part.assign(action=action, currency=sums.currency, since=since, last_day=last_day, covered=covered)
         part.insert(0, "period", name)
         parts.append(part)
     return pd.concat(parts, ignore_index=True)
@@ -192,8 +193,8 @@ def base(figures, *, period, compare="previous", by=("channel", "campaign"), act
 def two(figures, period, compare, by, action, asked=None):
     """The Halves of both periods, of the base columns `asked` or of all."""
     spans = before, after = _periods(figures, period, compare)
-    found, currency = _sums(figures, spans, by, action, asked)
-    dates = found["date"].to_numpy()
+    found, names, currency = _sums(figures, spans, by, action, asked)
+    dates = found["date"]
     ends = [np.array([span.since, span.last_day], "datetime64[D]") for span in spans]
     # Rows on its first and its last day say that the data hold a period: else it is looked up what they hold.
     held = [all((dates == day).any() for day in own) for own in ends]
@@ -208,7 +209,7 @@ def two(figures, period, compare, by, action, asked=None):
                 f"{figures.name} ({figures.origin}): no day in {span} (the period {name}). "
                 f"The data hold {figures.span()}: choose period and compare inside it"
             )
-    return Halves(found, tuple(rows), tuple(pd.date_range(*own) for own in ends), action, currency)
+    return Halves(found, tuple(rows), tuple(each_day(*own) for own in ends), action, currency, names)
 
 
 def parts(figures, names, *, action="orders"):
@@ -232,7 +233,9 @@ _NOTHING = "CAST(NULL AS DOUBLE)"
 
 
 def _sums(figures, spans, by, action, asked=None):
-    """One GROUP BY over the days of the spans, of the base columns `asked` or of all."""
+    """One GROUP BY over the days of the spans, of the base columns `asked` or of all: {column: array}, the names of the
+    segments as Halves have them, and the currency.
+    """
     # A segment that our table could have but has not is one segment, "(unknown)".
     known = columns.of("campaigns")
     figures.require("date", *(name for name in by if name not in known))
@@ -255,21 +258,27 @@ def _sums(figures, spans, by, action, asked=None):
     inside = f"{day} >= DATE '{spans[0].since}' AND {day} < DATE '{max(span.until for span in spans)}'"
     if spans[0].until < spans[-1].since:
         inside += f" AND ({' OR '.join(f'({own})' for own in ranges)})"
-    table = figures.sums(
+    found = figures.sums(
         f"SELECT {day}{named}, {sums} FROM {{table}} AS source WHERE {inside} "
         f"GROUP BY {', '.join([day, *texts.values()])}",
         by,
     )
-    return table.assign(date=pd.to_datetime(table["date"]), **{name: _labelled(table[name]) for name in by}), currency
+    return found, {name: _labelled(*found.pop(name)) for name in by}, currency
 
 
-def _labelled(column):
-    """Categories in the order of their names, called as `label` does in SQL."""
-    names = [f"“{name}”" if name in OWN_WORDS else name for name in column.cat.categories.tolist()]
-    order = sorted({*names, "(unknown)"})
+def _labelled(places, names):
+    """Each row's place in the names, and these in their order, called as `label` does in SQL."""
+    ours = frozenset(OWN_WORDS)
+    names = [*(f"“{name}”" if name in ours else name for name in names), "(unknown)"]
+    order = sorted(set(names))
     place = {name: at for at, name in enumerate(order)}
-    places = np.array([place[name] for name in (*names, "(unknown)")])
-    return pd.Categorical.from_codes(places[column.cat.codes], pd.Index(order, dtype="str"))  # −1, none, is the last
+    return np.array([place[name] for name in names])[places], order  # −1, none, is the last
+
+
+def _frame(found, names):
+    """Sums as a frame: the date, the names of the segments as categories, the figures."""
+    named = {name: pd.Categorical.from_codes(own, pd.Index(order, dtype="str")) for name, (own, order) in names.items()}
+    return pd.DataFrame({"date": pd.to_datetime(found["date"])} | named | found)
 
 
 def _is_extra(name, known):

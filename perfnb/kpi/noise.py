@@ -1,6 +1,6 @@
 """How far a figure would have moved by itself: days drawn again within their weekdays."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -20,13 +20,20 @@ _BLOCK = 32
 @dataclass(frozen=True)
 class Drawn:
     """Figures {column: (before, after)}, each days × segments, and how `often` each day counts: (before, after), each
-    draws × days. `weeks` is the number of days of the rarest weekday in the shorter period.
+    draws × days. `names` are {column: array of the segments' names}, `count` how many segments there are, `weeks` the
+    number of days of the rarest weekday in the shorter period.
     """
 
     figures: dict
     often: tuple
-    segments: pd.DataFrame
+    names: dict
+    count: int
     weeks: int
+
+    @cached_property
+    def segments(self):
+        """One row per segment: its names."""
+        return pd.DataFrame(self.names, index=range(self.count))
 
     @cached_property
     def data(self):
@@ -48,6 +55,8 @@ class Drawn:
     @cached_property
     def whole(self):
         """Sums over all segments, {column: (2, 1 + draws)}."""
+        if not len(self.often[0]):
+            return {name: own.sum(axis=2) for name, own in self.data.items()}
         return {
             name: np.hstack(
                 [self.data[name].sum(axis=2), self._sums(own.sum(axis=1, keepdims=True) for own in ends)[..., 0]]
@@ -65,19 +74,24 @@ class Drawn:
 
     def blocks(self):
         """Places of some segments at a time; none where there are no intervals."""
-        count = len(self.segments) if len(self.often[0]) > 1 else 0
+        count = self.count if len(self.often[0]) > 1 else 0
         return [slice(first, first + _BLOCK) for first in range(0, count, _BLOCK)]
 
 
 @dataclass(frozen=True)
 class Halves:
-    """Figures by day and segment, and the places of the rows and the days of each period: (before, after)."""
+    """Figures by day and segment, and the places of the rows and the days of each period: (before, after).
 
-    figures: pd.DataFrame
+    `figures` are a frame or {column: array}. `names` are {column: (each row's place in them, the names in their
+    order)} of those segments that the figures do not hold as text.
+    """
+
+    figures: pd.DataFrame | dict
     rows: tuple
     days: tuple
     action: str | None
     currency: str | None
+    names: dict = field(default_factory=dict)
 
 
 def halves(base):
@@ -97,7 +111,7 @@ def sums(base, *, by=(), names=None, draws=DRAWS, seed=0):
     are the base columns to sum; without it, all that are known in both periods.
     """
     by, base = keys(by), halves(base)
-    missing = [name for name in by if name not in base.figures]
+    missing = [name for name in by if name not in base.figures and name not in base.names]
     if missing:
         raise BadParameter(
             f"by {missing[0]!r}: the sums of `kpi.base` are not split by it; found {', '.join(base.figures)}. "
@@ -106,18 +120,19 @@ def sums(base, *, by=(), names=None, draws=DRAWS, seed=0):
     if draws < 0:
         raise BadParameter(f"draws {draws}: expected how often days are drawn again, as 500; 0 for no intervals")
     names = sorted(present(base.figures, base.rows) if names is None else names)
-    codes, segments = _segments(base.figures, list(by))
+    codes, segments, count = _segments(base, by)
     figures = {name: _filled(base.figures[name]) for name in names}
     weeks = min(_weeks(own) for own in base.days)
-    dice = np.random.default_rng(seed)
-    often = [_draws(own, draws if weeks > 1 else 0, dice) for own in base.days]
+    draws = draws if weeks > 1 else 0
+    dice = np.random.default_rng(seed) if draws else None
+    often = [_draws(own, draws, dice) for own in base.days]
     found = {name: [] for name in names}
     for own, inside in zip(base.rows, base.days, strict=True):
-        shape = max(len(inside), 1), len(segments)
-        cell = _places(base.figures, own, inside) * len(segments) + codes[own]
+        shape = max(len(inside), 1), count
+        cell = _places(base.figures, own, inside) * count + codes[own]
         for name, ends in found.items():
             ends.append(np.bincount(cell, figures[name][own], shape[0] * shape[1]).reshape(shape))
-    return Drawn(found, tuple(often), segments, weeks)
+    return Drawn(found, tuple(often), segments, count, weeks)
 
 
 def half_width(effect, weeks):
@@ -133,33 +148,49 @@ def within(low, high):
 
 
 def _segments(base, by):
-    """The number of each row's segment, and the segments in the order of their keys (none at the end)."""
-    codes, count = np.zeros(len(base), int), 1
+    """The number of each row's segment; the names of the segments in the order of their keys (none at the end), and
+    how many there are.
+    """
+    rows = len(next(iter(base.figures.values()))) if isinstance(base.figures, dict) else len(base.figures)
+    codes, count = np.zeros(rows, int), 1
     for name in by:
-        column = base[name]
-        if column.dtype == "category" and column.cat.ordered is False and column.cat.categories.is_monotonic_increasing:
-            own, kinds = column.cat.codes.to_numpy(np.int64), len(column.cat.categories)
+        if name in base.names:
+            own, found = base.names[name]
         else:
-            own, found = pd.factorize(column, sort=True)
-            kinds = len(found)
-        codes = codes * (kinds + 1) + np.where(own < 0, kinds, own)
-        there = np.zeros(count * (kinds + 1), bool)
+            own, found = pd.factorize(base.figures[name], sort=True)
+            own = np.where(own < 0, len(found), own)
+        kinds = len(found) + 1
+        codes = codes * kinds + own
+        there = np.zeros(count * kinds, bool)
         there[codes] = True
         codes, count = (np.cumsum(there) - 1)[codes], int(there.sum())
-    first = np.zeros(count if len(base) else 0, int)
-    first[codes[::-1]] = np.arange(len(base))[::-1]
-    segments = {}
+    first = np.zeros(count if rows else 0, int)
+    first[codes[::-1]] = np.arange(rows)[::-1]
+    coded = {name: base.names[name] for name in by if name in base.names}
+    segments = texts({name: (found, own[first]) for name, (own, found) in coded.items()})
     for name in by:
-        own = base[name].array
-        if own.dtype == "category":
-            segments[name] = own.categories.array.take(own.codes[first], allow_fill=True)
-        else:
+        if name not in coded:
+            own = base.figures[name].array
+            if own.dtype == "category":
+                own = own.categories.array.take(own.codes, allow_fill=True)
             segments[name] = own.take(first)
-    return codes, pd.DataFrame(segments, index=range(len(first)))
+    return codes, segments, len(first)
+
+
+def texts(columns):
+    """{column: array of texts} from {column: (texts, each row's place in them)}.
+
+    One array of all texts is made first: a small one costs as much as a large one.
+    """
+    if not columns:
+        return {}
+    own = pd.Series([text for found, _ in columns.values() for text in found]).array
+    starts = np.cumsum([0, *(len(found) for found, _ in columns.values())])
+    return {name: own.take(places + start) for (name, (_, places)), start in zip(columns.items(), starts, strict=False)}
 
 
 def _filled(column):
-    found = column.to_numpy(float)
+    found = np.asarray(column, float)
     return np.where(np.isnan(found), 0.0, found)
 
 
@@ -176,29 +207,39 @@ def limits(effect, weeks):
 def _days(base, rows):
     """The days of the period that these rows are of."""
     if "date" not in base:
-        return pd.DatetimeIndex([])
+        return np.array([], "datetime64[D]")
     if "since" in base:
-        return pd.date_range(base["since"].iloc[rows[0]], base["last_day"].iloc[rows[0]])
+        return each_day(base["since"].iloc[rows[0]], base["last_day"].iloc[rows[0]])
     dates = base["date"].iloc[rows]
-    return pd.date_range(dates.min(), dates.max())
+    return each_day(dates.min(), dates.max())
+
+
+def each_day(first, last):
+    """The days from the first to the last."""
+    first, last = np.array([first, last], "datetime64[D]")
+    return np.arange(first, last + 1)
 
 
 def _places(base, rows, days):
     """The place of each row's day among the days."""
     if not len(days):
         return np.zeros(len(rows), int)
-    return (base["date"].to_numpy()[rows] - days[0].to_datetime64()) // np.timedelta64(1, "D")
+    return (np.asarray(base["date"])[rows] - days[0]) // np.timedelta64(1, "D")
 
 
 def _weeks(days):
     """How many days the rarest weekday has."""
-    return min(np.bincount(days.day_of_week, minlength=7)) if len(days) else 0
+    return min(np.bincount(_weekdays(days), minlength=7)) if len(days) else 0
+
+
+def _weekdays(days):
+    return (days.astype(int) + 3) % 7  # 1970 began with a Thursday
 
 
 def _draws(days, draws, dice):
     """How often each day counts in each draw."""
     often = np.zeros((draws, max(len(days), 1)))
-    weekdays = days.day_of_week.to_numpy()
+    weekdays = _weekdays(days)
     for weekday in range(7 if draws else 0):
         own = np.flatnonzero(weekdays == weekday)
         often[:, own] = dice.multinomial(len(own), np.full(len(own), 1 / len(own)), size=draws)

@@ -1,6 +1,7 @@
 """Rate or mix: a ratio's change split over segments, symmetric in time (Kitagawa 1955)."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,8 @@ from perfnb.errors import BadParameter
 from perfnb.kpi import noise
 from perfnb.kpi.catalogue import NOT_SUMMED, kpi
 from perfnb.kpi.tree import keys, present
+
+_STATUS = np.array(["numerator_without_denominator", "both", "new", "lost", "absent"], object)
 
 
 @dataclass(frozen=True)
@@ -21,14 +24,10 @@ class Split:
     known: np.ndarray
     hanging: np.ndarray
 
-    @property
+    @cached_property
     def status(self):
         """What became of each segment."""
-        return np.select(
-            [self.hanging, self.known.all(axis=0), self.known[1], self.known[0]],
-            ["numerator_without_denominator", "both", "new", "lost"],
-            "absent",
-        )
+        return _STATUS[np.select([self.hanging, self.known.all(axis=0), self.known[1], self.known[0]], range(4), 4)]
 
     @property
     def reversal(self):

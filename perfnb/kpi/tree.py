@@ -273,21 +273,25 @@ def lint(tree, *, base=None):
 def present(base, rows=None):
     """The base columns that have figures in every period: what one period lacks is not 0 there.
 
-    But revenue is 0 where there are no orders, and other_visits where all visits are of rows with clicks. `rows`
-    are the places of each period's rows.
+    But revenue is 0 where there are no orders, and other_visits where all visits are of rows with clicks. `base` is
+    a frame or {column: array}, `rows` are the places of each period's rows.
     """
     if rows is None:
         rows = [np.flatnonzero(base["period"] == period) for period in base["period"].unique()]
-    found = {name: base[name].to_numpy(float) for name in base.columns if name in _BASE_COLUMNS}
-    gaps = {name: np.isnan(own) for name, own in found.items()}
-    known = {name: np.array([not own[part].all() for part in rows]) for name, own in gaps.items()}
+    found = {name: np.asarray(base[name], float) for name in base if name in _BASE_COLUMNS}
+    known = {name: np.array([_has_figures(own, part) for part in rows]) for name, own in found.items()}
     filled = {name for name, own in known.items() if own.any()}
-    if {"revenue", "orders"} <= set(found):
+    if {"revenue", "orders"} <= set(found) and not known["revenue"].all():
         none = np.array([np.nansum(found["orders"][part]) == 0 for part in rows])
         known["revenue"] |= known["orders"] & none
     if {"other_visits", "visits", "clicks"} <= set(found):
         known["other_visits"] |= known["visits"] & known["clicks"]
     return {name for name in filled if known[name].all()}
+
+
+def _has_figures(column, rows):
+    # Mostly the first row has one, and no other need be looked at.
+    return len(rows) > 0 and not (np.isnan(column[rows[0]]) and np.isnan(column[rows]).all())
 
 
 _BASE_COLUMNS = frozenset(column for one in CATALOGUE.values() for column in one.columns)
