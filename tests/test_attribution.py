@@ -441,3 +441,55 @@ def test_a_channel_called_like_one_of_our_rows_stays_apart_from_it():
     assert by_channel(attribution.markov(touchpoints), "markov")["(no touch)"] == 1
     found = journey.transitions(touchpoints)
     assert found.loc[found["to"] == "(end)", "transitions"].sum() == 1
+
+
+# Two ways of counting the same
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize(
+    "counting",
+    [
+        {},
+        {"lookback": None},
+        {"lookback": "1 day", "nulls": "persons"},
+        {"nulls": "none"},
+        {"count": "first"},
+        {"lookback": "3 days", "period": Period.parse("2025-01-10..2025-01-25"), "count": "first"},
+        {"lookback": None, "period": Period.parse("2025-01-10..2025-01-25")},
+    ],
+)
+def test_steps_counted_in_the_engine_are_those_of_the_paths(engine, order, counting, monkeypatch):
+    if engine != "duckdb" and (order != 2 or "period" not in counting):
+        pytest.skip("the other engine runs the same statement: twice is enough")
+    table = events(LOG, COLUMNS, engine=engine)
+    quick = attribution.markov(table, order=order, **counting)
+    monkeypatch.setattr(journey, "walks_plainly", lambda **_: False)
+    pd.testing.assert_frame_equal(quick, attribution.markov(table, order=order, **counting), rtol=1e-8)
+
+
+def test_rules_of_a_table_of_paths_are_those_of_its_events():
+    table = events(LOG, COLUMNS)
+    models = [model for model in attribution.RULES if model not in ("time_decay", "w_shaped")]
+    options = {"models": models, "weights": [0.5, 0.3, 0.1], "position": (0.5, 0.1, 0.4), "direct_channel": "A"}
+    one = attribution.rules(table, **options)
+    two = attribution.rules(journey.paths(table), **options)
+    keys = ["model", "channel"]
+    pd.testing.assert_frame_equal(
+        one.sort_values(keys, ignore_index=True)[[*keys, "credit", "share", "value"]],
+        two.sort_values(keys, ignore_index=True)[[*keys, "credit", "share", "value"]],
+    )
+    with pytest.raises(BadParameter, match="holds no times"):
+        attribution.rules(journey.paths(table), models=["time_decay"])
+
+
+def test_heuristics_equal_channelattribution_2_2_5_on_its_sample():
+    paths = pd.read_csv(shared("cases/attribution/clean_paths_10000users_12ch.csv"))
+    expected = pd.read_csv(shared("cases/attribution/clean_heuristic_models.csv")).set_index("channel_name")
+    paths = paths.rename(columns={"conv": "conversions", "nul": "nulls", "val": "value"})
+    found = attribution.rules(paths, models=["first", "last", "linear"])
+    for model, rows in found.groupby("model"):
+        rows = rows.set_index("channel").reindex(expected.index)
+        np.testing.assert_allclose(rows["credit"], expected[f"{model}_touch_conversions"], atol=1e-8)
+        np.testing.assert_allclose(rows["value"], expected[f"{model}_touch_value"], atol=1e-7)

@@ -8,12 +8,11 @@ from scipy import sparse
 
 from perfnb import journey
 from perfnb.attribution import noise
-from perfnb.attribution.paths import GROUPS, coded
+from perfnb.attribution.paths import GROUPS
+from perfnb.attribution.steps import CONVERTED, ENDED, START, Steps, counted, walks
 from perfnb.errors import BadParameter
 
-_START, _CONVERTED, _ENDED = -1, -2, -3
-_DENSE = 10_000_000  # cells of a lookup table that may be made instead of a search
-_EXACT = 1e-13
+_EXACT, _STRETCH = 1e-13, 16
 
 
 def markov(source, *, order=1, intervals=True, **counting):
@@ -40,30 +39,31 @@ def markov(source, *, order=1, intervals=True, **counting):
     """
     if order < 1:
         raise BadParameter(f"order {order!r}: expected 1 or more touches")
-    paths = coded(source, grouped=intervals, **counting)
-    total, alone = paths.conversions.sum(), paths.untouched[0].sum()
+    seen = walks(source, order, grouped=intervals, **counting)
+    total, alone = seen.total[0].sum(), seen.untouched[0].sum()
     if not total + alone:
         return pd.DataFrame(columns=[*noise.COLUMNS, "removal_effect", "nulls"])
-    lost, lost_out = np.zeros((2, len(paths.names))), np.zeros((2, len(paths.names), GROUPS))
+    lost, lost_out = np.zeros((2, len(seen.names))), np.zeros((2, len(seen.names), GROUPS))
     if total:
-        steps = _steps(paths, order)
-        solved = _solved(steps)
-        lost, lost_out = solved.lost, solved.lost[:, :, None] - _influence(steps, solved) if intervals else lost_out
-    amounts = [np.bincount(paths.group, amount, GROUPS) for amount in (paths.conversions, paths.value)]
-    credit, worth = (_shared(amount.sum(), part) for amount, part in zip(amounts, lost, strict=True))
-    outs = [_shared(noise.leave_out(amount), part) for amount, part in zip(amounts, lost_out, strict=True)]
+        solved = _solved(seen.steps)
+        lost, lost_out = (
+            solved.lost,
+            solved.lost[:, :, None] - _influence(seen.steps, solved) if intervals else lost_out,
+        )
+    credit, worth = (_shared(amount.sum(), part) for amount, part in zip(seen.total, lost, strict=True))
+    outs = [_shared(noise.leave_out(amount), part) for amount, part in zip(seen.total, lost_out, strict=True)]
     return noise.table(
         "markov" if order == 1 else f"markov_{order}",
-        paths.names,
+        seen.names,
         credit,
         worth,
         credit_out=outs[0] if intervals else None,
         value_out=outs[1] if intervals else None,
-        untouched=paths.untouched,
-        has_value=paths.has_value,
-        currency=paths.currency,
+        untouched=seen.untouched,
+        has_value=seen.has_value,
+        currency=seen.currency,
         removal_effect=lost[0] / (total + alone),
-        nulls=paths.nulls.sum(),
+        nulls=seen.nulls,
     )
 
 
@@ -77,7 +77,7 @@ def removal_effects(transitions):
     Returns one row per touchpoint: channel, removal_effect (0-1), credit, value; what
     goes from the start to a conversion keeps the row "(no touch)".
     """
-    ends = {"(start)": _START, "(conversion)": _CONVERTED, "(end)": _ENDED}
+    ends = {"(start)": START, "(conversion)": CONVERTED, "(end)": ENDED}
     states = sorted(set(transitions["from"]) - set(ends))
     number = ends | {state: k for k, state in enumerate(states)}
     lost = sorted(set(transitions["to"]) - set(number))
@@ -89,13 +89,13 @@ def removal_effects(transitions):
         holds[k, np.searchsorted(names, state.split(journey.SEPARATOR))] = True
     before, after = (transitions[end].map(number).to_numpy() for end in ("from", "to"))
     weight, value = (transitions[name].fillna(0.0).to_numpy(float) for name in ("weight", "value"))
-    if not weight[after == _CONVERTED].sum():
+    if not weight[after == CONVERTED].sum():
         raise BadParameter("transitions: no conversion, so there is no credit to give. Check the conversion's name")
-    steps = _counted(holds, before, after, np.zeros(before.size, int), weight, value)
+    steps = counted(holds, before, after, np.zeros(before.size, int), weight, value)
     loops = (steps.before == steps.after) & (steps.before >= 0)
     steps = replace(steps, **{f.name: getattr(steps, f.name)[~loops] for f in fields(Steps) if f.name != "holds"})
-    direct = (steps.before == _START) & (steps.after == _CONVERTED)
-    converted = (steps.after == _CONVERTED) & ~direct
+    direct = (steps.before == START) & (steps.after == CONVERTED)
+    converted = (steps.after == CONVERTED) & ~direct
     untouched = steps.weight[direct].sum(), steps.value[direct].sum()
     solved = _solved(steps)
     credit, worth = (
@@ -110,23 +110,6 @@ def removal_effects(transitions):
     if transitions["value"].isna().all():
         table["value"] = np.nan
     return table
-
-
-@dataclass(frozen=True)
-class Steps:
-    """What walks through the chain do, counted.
-
-    `holds`: (states, touchpoints) which touchpoints a state holds. The others are by
-    kind of step and group of persons: from and to (a state, or one of the numbers
-    above), group, weight (walks) and value (of the conversions).
-    """
-
-    holds: np.ndarray
-    before: np.ndarray
-    after: np.ndarray
-    group: np.ndarray
-    weight: np.ndarray
-    value: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -145,81 +128,11 @@ class Solved:
     out: np.ndarray
 
 
-def _steps(paths, order):
-    state, holds, last = _states(paths, order)
-    at = np.flatnonzero(state >= 0)
-    row = paths.row
-    inner = at[:-1][(np.diff(at) == 1) & (row[at[:-1]] == row[at[1:]])] if at.size else at
-    inner = inner[state[inner] != state[inner + 1]]
-    weight = paths.conversions + paths.nulls
-    first = paths.starts[:-1]
-    rows = np.arange(first.size)
-    converts, ends = rows[paths.conversions > 0], rows[paths.nulls > 0]
-    none = np.zeros
-    before = np.concatenate([np.full(rows.size, _START), state[inner], state[last[converts]], state[last[ends]]])
-    after = [state[first], state[inner + 1], np.full(converts.size, _CONVERTED), np.full(ends.size, _ENDED)]
-    weights = [weight, weight[row[inner]], paths.conversions[converts], paths.nulls[ends]]
-    values = [none(rows.size), none(inner.size), paths.value[converts], none(ends.size)]
-    groups = [paths.group, paths.group[row[inner]], paths.group[converts], paths.group[ends]]
-    return _counted(holds, before, *(np.concatenate(parts) for parts in (after, groups, weights, values)))
-
-
-def _counted(holds, before, after, group, weight, value):
-    """Steps with one row per from, to and group."""
-    size = len(holds) + 3
-    cell, kinds = pd.factorize(((before + 3) * size + after + 3) * GROUPS + group)
-    pair, group = np.divmod(kinds, GROUPS)
-    before, after = np.divmod(pair, size)
-    sums = (np.bincount(cell, amount, kinds.size) for amount in (weight, value))
-    return Steps(holds, before - 3, after - 3, group, *sums)
-
-
-def _states(paths, order):
-    """(state that begins at each touch, -1 for none; touchpoints by state; where each row's last state begins)."""
-    size = len(paths.names)
-    codes, row = paths.codes.astype(np.int64), paths.row
-    left = paths.starts[1:][row] - np.arange(codes.size)
-    first = left == paths.length[row]
-    ids, count, base = codes.copy(), size, 0
-    state, length = np.full(codes.size, -1, np.int64), np.zeros(codes.size, np.int64)
-    for j in range(1, order + 1):
-        if j > 1:
-            on = np.flatnonzero(left >= j)
-            ids[on], count = _smaller(ids[on] * size + codes[on + j - 1], count * size)
-        begins = left >= j if j == order else first & (left == j)
-        state[begins], length[begins] = base + ids[begins], j
-        base += count
-    at = np.flatnonzero(state >= 0)
-    place, kinds = _smaller(state[at], base, tight=True)
-    state[at] = place
-    sample = np.zeros(kinds, np.int64)
-    sample[place] = at
-    holds = np.zeros((kinds, size), bool)
-    for j in range(min(order, int(length.max(initial=1)))):
-        some = np.flatnonzero(length[sample] > j)
-        holds[some, codes[sample[some] + j]] = True
-    last = np.maximum(paths.starts[1:] - order, paths.starts[:-1])
-    return state, holds, last
-
-
-def _smaller(keys, size, *, tight=False):
-    """(numbers from 0 instead of keys below `size`, how many there are)."""
-    if size <= _DENSE and not tight:
-        return keys, size
-    if size <= _DENSE:
-        used = np.flatnonzero(np.bincount(keys, minlength=size))
-        table = np.zeros(size, np.int64)
-        table[used] = np.arange(used.size)
-        return table[keys], used.size
-    places, kinds = pd.factorize(keys)
-    return places.astype(np.int64), kinds.size
-
-
 def _solved(steps):
     count, size = steps.holds.shape
     inside = (steps.before >= 0) & (steps.after >= 0)
     inner = sparse.csr_array((steps.weight[inside], (steps.before[inside], steps.after[inside])), shape=(count, count))
-    start, leaves = steps.before == _START, steps.after == _CONVERTED
+    start, leaves = steps.before == START, steps.after == CONVERTED
     entering = np.bincount(steps.after[start & (steps.after >= 0)], steps.weight[start & (steps.after >= 0)], count)
     leaves &= steps.before >= 0
     ending = np.array([np.bincount(steps.before[leaves], part[leaves], count) for part in (steps.weight, steps.value)])
@@ -260,16 +173,17 @@ def _iterated(chance, ends, allowed):
     """X = allowed * (chance X + ends), for all columns at once: the sum over walks of growing length, all positive."""
     ends = np.where(allowed, ends, 0.0)
     found, step = ends.copy(), ends
-    before = np.inf
     while True:
-        step = np.where(allowed, chance @ step, 0.0)
-        found += step
+        before = step.max(initial=0.0)
+        for _ in range(_STRETCH):
+            step = np.where(allowed, chance @ step, 0.0)
+            found += step
         size = step.max(initial=0.0)
-        # What is still to come is a geometric tail, at the rate of the last two steps.
-        rate = size / before if before else 0.0
+        # What is still to come is a geometric tail, at the rate of the last steps together: two steps alone may
+        # differ by anything in a chain that goes to and fro.
+        rate = (size / before) ** (1 / _STRETCH) if before else 0.0
         if size == 0 or (rate < 1 and size * rate / (1 - rate) <= _EXACT * found.max(initial=1e-300)):
             return found
-        before = size
 
 
 def _influence(steps, solved):
@@ -282,7 +196,7 @@ def _influence(steps, solved):
     """
     reach = solved.reach
     found = np.zeros((2, reach.shape[2], GROUPS))
-    start, inner = steps.before == _START, (steps.before >= 0) & (steps.after >= 0)
+    start, inner = steps.before == START, (steps.before >= 0) & (steps.after >= 0)
     start &= steps.after >= 0
     absorbed = (steps.before >= 0) & (steps.after < 0)
     rate = solved.visits / solved.out[:, None]
@@ -292,7 +206,7 @@ def _influence(steps, solved):
         come, go = steps.before[inner], steps.after[inner]
         parts[inner] = steps.weight[inner, None] * rate[come] * (reach[k][go] - reach[k][come])
         come = steps.before[absorbed]
-        gain = np.where(steps.after[absorbed] == _CONVERTED, amount[absorbed], 0.0)
+        gain = np.where(steps.after[absorbed] == CONVERTED, amount[absorbed], 0.0)
         parts[absorbed] = rate[come] * (gain[:, None] - steps.weight[absorbed, None] * reach[k][come])
         for column in range(reach.shape[2]):
             found[k, column] = np.bincount(steps.group, parts[:, column], GROUPS)

@@ -41,7 +41,10 @@ def compare(credits, *, campaigns=None, truth=None, period=None, by=()):
     table = pd.concat([part[["model", *keys, *COLUMNS[2:]]] for part in known])
     twice = table.loc[table.duplicated(["model", *keys]), "model"]
     if len(twice):
-        raise BadParameter(f"credits: the model {twice.iloc[0]!r} is given twice. Give each model once")
+        raise BadParameter(
+            f"credits: the model {twice.iloc[0]!r} is given twice, or by more than the channel. "
+            "Give each model once, with one row per channel"
+        )
     currencies = set(table["currency"].dropna())
     cost = _cost(campaigns, period, currencies, keys)
     if truth is not None and not truth.absent and not by:

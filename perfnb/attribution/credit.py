@@ -102,8 +102,7 @@ def _fitted(touchpoints, model, keys, more, counting):
 
 def _sets(paths, size):
     """Which touchpoints a path has, one row per path; the baseline, where there is one, is in all."""
-    cell = np.unique(paths.row * np.int64(size) + paths.codes)
-    row, code = np.divmod(cell, size)
+    row, code = paths.members()
     held = sparse.csr_array((np.ones(row.size), (row, code)), shape=(paths.length.size, size)).tolil()
     if size > len(paths.names):
         held[:, [size - 1]] = 1.0

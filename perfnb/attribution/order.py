@@ -54,7 +54,7 @@ def choose_order(source, *, orders=(1, 2, 3, 4), **counting):
 
 def _assists(paths):
     size = len(paths.names)
-    row, code = np.divmod(np.unique(paths.row * np.int64(size) + paths.codes), size)
+    row, code = paths.members()
     whole = paths.conversions.sum() + paths.untouched[0].sum()
     return pd.Series(np.bincount(code, paths.conversions[row], size) / whole, list(paths.names))
 

@@ -47,6 +47,11 @@ class Coded:
         """The row of each touch."""
         return np.repeat(np.arange(self.length.size), self.length)
 
+    def members(self):
+        """(row, code) of every touchpoint of every row, each once, by row."""
+        cell = np.sort(self.row * np.int64(max(len(self.names), 1)) + self.codes)
+        return np.divmod(cell[np.diff(cell, prepend=-1) > 0], max(len(self.names), 1))
+
 
 def coded(source, *, grouped=True, **counting):
     """`source` as `Coded`: a touchpoints Table, counted as `journey.Counting` says, or a table of paths.
@@ -131,8 +136,10 @@ def _coded(paths, conversions, nulls, value, group, *, separator, currency):
     starts = np.concatenate([[0], np.cumsum(length)])
     if len(row) != len(paths) or untouched.any():
         codes = codes[np.repeat(offsets[row] - starts[:-1], length) + np.arange(starts[-1])]
-    used = np.unique(codes)  # the empty name of paths without a touch goes
+    used = np.flatnonzero(np.bincount(codes, minlength=len(names)))  # the empty name of paths without a touch goes
     names = tuple(names[order[k]] for k in used)
+    if "" in names:
+        raise BadParameter("paths: a path has an empty touch, as 'a >  > b'. Give it a name, or take it out")
     codes = np.searchsorted(used, codes).astype(np.int32)
     amounts = (amount[~alone] for amount in (conversions, nulls, value))
     return Coded(names, codes, starts, *amounts, group[~alone], no_touch, has_value, currency)

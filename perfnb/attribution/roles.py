@@ -27,8 +27,7 @@ def roles(source, **counting):
     columns = ["channel", "conversions", "share_of_all", *ROLES, *(f"share_{role}" for role in ROLES)]
     if not size or not paths.conversions.sum():
         return pd.DataFrame(columns=columns)
-    cell = np.unique(paths.row * np.int64(size) + paths.codes)
-    row, code = np.divmod(cell, size)
+    row, code = paths.members()
     first, last = paths.codes[paths.starts[:-1]], paths.codes[paths.starts[1:] - 1]
     alone = np.bincount(row, minlength=rows)[row] == 1
     opens, closes = (first[row] == code) & ~alone, (last[row] == code) & ~alone

@@ -7,21 +7,22 @@ import pandas as pd
 
 from perfnb import journey
 from perfnb.attribution import noise
-from perfnb.attribution.paths import GROUPS, group
+from perfnb.attribution.paths import GROUPS, coded, group
 from perfnb.engine import identifier, label, literal
 from perfnb.errors import BadParameter
 from perfnb.period import duration
 
 MODELS = ("first", "last", "last_non_direct", "linear", "time_decay", "position")
 RULES = (*MODELS, "w_shaped", "own")
+OF_PATHS = tuple(model for model in RULES if model not in ("time_decay", "w_shaped"))  # those that need no times
 _W_SHAPED = 0.3, 0.1  # of the first, the lead and the last touch each; of all others
 _DAY = 86_400_000_000  # microseconds
 
 
 def rules(
-    touchpoints,
+    source,
     *,
-    models=MODELS,
+    models=None,
     by=(),
     half_life="7 days",
     position=(0.4, 0.2, 0.4),
@@ -31,6 +32,9 @@ def rules(
     **counting,
 ):
     """Credit by rules, in one pass over the touches of those who converted.
+
+    `source` is a touchpoints Table, or a table of paths, which knows no times and no
+    `by`. Without `models`, the first six of these that it can tell:
 
     first, last         all to the first or the last touch
     last_non_direct     all to the last touch that is not `direct_channel`; to the last where all are
@@ -54,9 +58,13 @@ def rules(
     share_high, value with value_low and value_high, currency. Under each model credit
     and value add up to the conversions in the events.
     """
-    wrong = [model for model in models if model not in RULES]
-    if wrong or not models or isinstance(models, str):
-        raise BadParameter(f"models {models!r}: expected a list of some of {', '.join(RULES)}")
+    of_paths = isinstance(source, pd.DataFrame)
+    known = OF_PATHS if of_paths else RULES
+    models = models or [model for model in MODELS if model in known]
+    wrong = [model for model in models if model not in known]
+    if wrong or isinstance(models, str):
+        kept = " (a table of paths holds no times)" if of_paths else ""
+        raise BadParameter(f"models {models!r}: expected a list of some of {', '.join(known)}{kept}")
     if isinstance(by, str):
         raise BadParameter(f"by {by!r}: expected a list of columns, as [{by!r}]")
     half = duration(half_life).total_seconds() * 1_000_000
@@ -64,15 +72,62 @@ def rules(
         raise BadParameter(f"half_life {half_life!r}: expected more than nothing, as '7 days'")
     if "own" in models and weights is None:
         raise BadParameter("weights: the model own needs them, from the conversion backwards, as [0.6, 0.3, 0.1]")
+    if of_paths:
+        if by:
+            raise BadParameter(f"by {list(by)!r}: a table of paths has no such columns; count from touchpoints")
+        direct = journey.Counting(**counting).direct_channel
+        return pd.concat(_of_paths(source, models, direct, _shares(position), _own(weights), intervals))
     shares = _weights(position, weights)
     shares = {model: shares[model] for model in models}
-    sql = _sql(touchpoints, shares, by=by, half=half, lead=lead, grouped=intervals, counting=counting)
-    found = touchpoints.fetch(sql)
+    sql = _sql(source, shares, by=by, half=half, lead=lead, grouped=intervals, counting=counting)
+    found = source.fetch(sql)
     table = pd.concat(_tables(found, models, list(by), intervals), ignore_index=True)
     if found[[f"value_{model}" for model in models]].isna().all(axis=None):
         table[["value", "value_low", "value_high"]] = np.nan
-    table["currency"] = touchpoints.currency("value")
+    table["currency"] = source.currency("value")
     return table
+
+
+def _of_paths(source, models, direct, position, own, intervals):
+    """The result of every model, from a table of paths: only those that convert are read."""
+    paid = pd.to_numeric(source["conversions"]) > 0 if "conversions" in source else slice(None)
+    paths = coded(source[paid], grouped=intervals)
+    row, length = paths.row, paths.length[paths.row]
+    place = np.arange(paths.codes.size) - paths.starts[row] + 1
+    first, middle, last = position
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ends = np.where(place == 1, first, last) / (first + last)
+        inner = np.select([place == 1, place == length], [first, last], middle / (length - 2))
+    back = np.minimum(length - place, len(own))
+    other = np.flatnonzero(np.array(paths.names) == direct) if direct in paths.names else -1
+    latest = np.zeros(paths.length.size, int)
+    np.maximum.at(latest, row, np.where(paths.codes != other, place, 0))
+    closing = np.where(latest > 0, latest, paths.length)[row]
+    shares = {
+        "first": place == 1,
+        "last": place == length,
+        "last_non_direct": place == closing,
+        "linear": 1 / length,
+        "position": np.select([length == 1, length == 2], [1.0, ends], inner),
+        "own": np.append(own, 0.0)[back] / np.cumsum(own)[np.minimum(length, len(own)) - 1],
+    }
+    cell = paths.codes.astype(np.int64) * GROUPS + paths.group[row]
+    for model in models:
+        parts = [
+            np.bincount(cell, shares[model] * amount[row], len(paths.names) * GROUPS).reshape(-1, GROUPS)
+            for amount in (paths.conversions, paths.value)
+        ]
+        outs = [noise.leave_out(part) if intervals else None for part in parts]
+        yield noise.table(
+            model,
+            paths.names,
+            *(part.sum(axis=1) for part in parts),
+            credit_out=outs[0],
+            value_out=outs[1],
+            untouched=paths.untouched,
+            has_value=paths.has_value,
+            currency=paths.currency,
+        )
 
 
 def _weights(position, weights):
@@ -145,11 +200,20 @@ def _sql(touchpoints, shares, *, by, half, lead, grouped, counting):
         touch["decay"] = f"POWER(CAST(2 AS DOUBLE), (t - MAX(t) {_PATH}) / CAST({half} AS DOUBLE))"
     leads = None
     if "w_shaped" in shares:
-        leads = (
-            "SELECT l.u, l.ends, MIN(l.t) AS lead_t FROM (SELECT e.u, e.t, MIN(c.t) AS ends "
-            f"FROM events AS e JOIN closing AS c ON e.u = c.u AND e.t <= c.t WHERE e.event = {literal(lead)} "
-            "GROUP BY e.u, e.t) AS l GROUP BY l.u, l.ends"
-        )
+        rule = journey.Counting(**counting)
+        asked = f"e.event = {literal(lead)}"
+        if rule.repeats == "overlap":
+            leads = (
+                "SELECT c.u, c.t AS ends, MIN(e.t) AS lead_t FROM events AS e JOIN closing AS c "
+                f"ON e.u = c.u AND e.t <= c.t{'' if rule.window is None else f' AND c.t - e.t <= {rule.window}'} "
+                f"WHERE {asked} GROUP BY c.u, c.t"
+            )
+        else:
+            leads = (
+                "SELECT l.u, l.ends, MIN(l.t) AS lead_t FROM (SELECT e.u, e.t, MIN(c.t) AS ends FROM events AS e "
+                f"JOIN closing AS c ON e.u = c.u AND e.t <= c.t WHERE {asked} GROUP BY e.u, e.t) AS l "
+                "GROUP BY l.u, l.ends"
+            )
     return credited_sql(
         touchpoints, shares, by=by, counting=counting, touch=touch, path=path, leads=leads, grouped=grouped
     )

@@ -12,7 +12,7 @@ from perfnb.journey.flow import ends, frequent, transitions
 from perfnb.journey.paths import BETWEEN, SEPARATOR, TRANSFORMS, path_counts, paths
 from perfnb.journey.satisfaction import satisfaction
 from perfnb.journey.stages import STAGES, contacts, stages
-from perfnb.journey.unit import GROUP, NO_TOUCH, STEPS_SQL, Counting, journeys_sql
+from perfnb.journey.unit import GROUP, NO_TOUCH, STEPS_SQL, Counting, journeys_sql, walks_plainly, walks_sql
 
 __all__ = [
     "BETWEEN",
@@ -32,4 +32,6 @@ __all__ = [
     "satisfaction",
     "stages",
     "transitions",
+    "walks_plainly",
+    "walks_sql",
 ]

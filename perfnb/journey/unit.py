@@ -10,6 +10,7 @@ NO_TOUCH = "(no touch)"
 # The group of persons that a row is of, for intervals: the first two digits of a hash that every engine has.
 GROUP = "SUBSTR(MD5({}), 1, 2)"
 
+_KNOWN = "u IS NOT NULL AND t IS NOT NULL"
 _CHOICES = {
     "count": ("every", "first"),
     "repeats": ("reset", "overlap"),
@@ -77,6 +78,7 @@ class Counting:
 def journeys_sql(touchpoints, *, keep=(), **counting):
     """CTEs for everything that counts journeys, as `Counting` says.
 
+    `events`: u, t, event, label, value and the columns `keep` — the log, up to the period's end.
     `converted`: u, t, n, value — one row per person and instant with conversions.
     `touched`: u, ends (the conversion's moment, NULL where none follows), t, label,
     and the columns `keep` — one row per touch of a journey.
@@ -87,33 +89,35 @@ def journeys_sql(touchpoints, *, keep=(), **counting):
     touchpoints.require("user_id", "timestamp", "event", rule.touchpoint, *keep)
     kept = "".join(f", {identifier(name)} AS {identifier(name)}" for name in keep)
     names = "".join(f", {identifier(name)}" for name in keep)
-    known = "u IS NOT NULL AND t IS NOT NULL"
     seen = counted = ""
     timeless = "u IS NULL OR t IS NULL"
     if rule.period is not None:
         since, until = rule.period.micros()
         seen, counted = f" WHERE t IS NULL OR t < {until}", f" WHERE t >= {since}"
         timeless = f"u IS NULL AND t >= {since}"
+    log = f"""SELECT user_id AS u, {touchpoints.micros()} AS t, event,
+  {label(identifier(rule.touchpoint))} AS label, {touchpoints.column("value", "DECIMAL(18, 6)")} AS value{kept}
+  FROM {{table}} AS source"""
+    # Conversions and touches read the log each for itself: an engine that keeps what is read twice would keep it whole.
+    events = f"(SELECT * FROM ({log}) AS log{seen}) AS events"
     # Equal times: a touch at the very moment of a conversion leads to it, and touches stand in the order of
     # their labels, so that the order of rows decides nothing.
     tie = ", ".join(["label", *(identifier(name) for name in keep)])
-    closing = (
-        f"closing AS (SELECT u, t, COUNT(*) AS n, SUM(value) AS value FROM events "
-        f"WHERE event = {literal(rule.conversion)} AND {known} GROUP BY u, t)"
-    )
+    closing = [
+        f"endings AS (SELECT u, t, COUNT(*) AS n, SUM(value) AS value FROM {events} "
+        f"WHERE event = {literal(rule.conversion)} GROUP BY u, t)",
+        f"closing AS (SELECT * FROM endings WHERE {_KNOWN})",
+    ]
     if rule.count == "first":
-        closing = closing.replace("closing AS", "endings AS") + (
-            ",\nclosing AS (SELECT e.u, e.t, e.n, e.value FROM endings AS e "
-            "JOIN (SELECT u, MIN(t) AS t FROM endings GROUP BY u) AS f ON e.u = f.u AND e.t = f.t)"
+        closing[1] = (
+            "closing AS (SELECT e.u, e.t, e.n, e.value FROM endings AS e JOIN (SELECT u, MIN(t) AS t FROM endings "
+            f"WHERE {_KNOWN} GROUP BY u) AS f ON e.u = f.u AND e.t = f.t)"
         )
     parts = [
-        f"""WITH log AS (SELECT user_id AS u, {touchpoints.micros()} AS t, event,
-  {label(identifier(rule.touchpoint))} AS label, {touchpoints.column("value", "DECIMAL(18, 6)")} AS value{kept}
-  FROM {{table}} AS source)""",
-        f"events AS (SELECT * FROM log{seen})",
-        closing,
+        f"WITH events AS (SELECT * FROM {events})",
+        *closing,
         f"converted AS (SELECT * FROM closing{counted})",
-        *(_overlapping if rule.repeats == "overlap" else _reset)(rule, names, len(keep), known),
+        *(_overlapping if rule.repeats == "overlap" else _reset)(rule, events, names, len(keep)),
         *_without_direct(rule, names, tie),
         f"""followed AS (SELECT touched.*, LAG(label) OVER (PARTITION BY u, ends ORDER BY t, {tie}) AS before
   FROM touched)""",
@@ -122,32 +126,33 @@ def journeys_sql(touchpoints, *, keep=(), **counting):
         f"""untouched AS (SELECT c.u, c.t, c.n, c.value FROM converted AS c
   LEFT JOIN (SELECT DISTINCT u, ends FROM touched WHERE ends IS NOT NULL) AS j ON c.u = j.u AND c.t = j.ends
   WHERE j.u IS NULL
-  UNION ALL SELECT NULL, t, 1, value FROM events WHERE event = {literal(rule.conversion)} AND ({timeless}))""",
+  UNION ALL SELECT NULL, t, n, value FROM endings WHERE {timeless})""",
     ]
     return ",\n".join(parts)
 
 
-def _reset(rule, names, kept, known):
+def _reset(rule, events, names, kept):
     """`placed`, the touches with the next conversion of their person, and `reached`, those of a journey."""
     conditions = ["is_end = 0", *_conditions(rule)]
     nulls = ", NULL" * kept
     those = " AND u IN (SELECT u FROM converted)" if rule.nulls == "none" else ""
     return [
-        f"""moments AS (SELECT u, t, 0 AS is_end, label{names} FROM events
-  WHERE {rule.touch} AND {known}{those}
-  UNION ALL SELECT u, t, 1 AS is_end, NULL{nulls} FROM closing)""",
+        f"""moments AS (SELECT u, t, 0 AS is_end, label, CAST(NULL AS BIGINT) AS n, CAST(NULL AS DECIMAL(38, 6)) AS value{names}
+  FROM {events}
+  WHERE {rule.touch} AND {_KNOWN}{those}
+  UNION ALL SELECT u, t, 1 AS is_end, NULL, n, value{nulls} FROM closing)""",
         """placed AS (SELECT moments.*, MIN(CASE WHEN is_end = 1 THEN t END) OVER (PARTITION BY u
   ORDER BY t DESC, is_end DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS ends FROM moments)""",
         f"reached AS (SELECT u, ends, t, label{names} FROM placed WHERE {' AND '.join(conditions)})",
     ]
 
 
-def _overlapping(rule, names, kept, known):
+def _overlapping(rule, events, names, kept):
     columns = names.replace(", ", ", e.")
     inside = "" if rule.window is None else f" AND c.t - e.t <= {rule.window}"
     conditions = _conditions(rule)
     return [
-        f"touches AS (SELECT u, t, label{names} FROM events WHERE {rule.touch} AND {known})",
+        f"touches AS (SELECT u, t, label{names} FROM {events} WHERE {rule.touch} AND {_KNOWN})",
         f"""placed AS (SELECT e.u, c.t AS ends, e.t, e.label{columns} FROM touches AS e
   JOIN converted AS c ON e.u = c.u AND e.t <= c.t{inside}
   UNION ALL SELECT e.u, NULL, e.t, e.label{columns} FROM touches AS e
@@ -203,3 +208,66 @@ steps AS (
     COUNT(*), SUM(n), SUM(value) FROM weighed
     GROUP BY label, CASE WHEN after IS NOT NULL THEN after WHEN ends IS NULL THEN '(end)' ELSE '(conversion)' END
   UNION ALL SELECT '(start)', '(conversion)', COUNT(*), SUM(n), SUM(value) FROM untouched HAVING COUNT(*) > 0)"""
+
+
+def walks_plainly(**counting):
+    """Whether `walks_sql` can count journeys as `counting` says."""
+    rule = Counting(**counting)
+    return rule.repeats == "reset" and rule.direct == "keep"
+
+
+def walks_sql(touchpoints, *, order, grouped=True, **counting):
+    """The statement that counts how journeys walk on, in one pass: each touch with those before it and the next.
+
+    Only for touches that lead to their person's next conversion and stay as they are:
+    see `walks_plainly`.
+
+    Rows: s0 … — the touch and those before it in its journey, NULL where the journey
+    begins later, all NULL for conversions without a touch; the last of them says only
+    whether there is one, by 1; following (the next
+    touch, NULL at the journey's end), converts (1 where a conversion ends the journey),
+    part (group of persons), weight (journeys, as often as there are conversions), value
+    (of the conversions right after the touch).
+    """
+    rule = Counting(**counting)
+    ctes = journeys_sql(touchpoints, **counting).split(",\nplaced AS (")[0]
+    frame = "PARTITION BY m.u ORDER BY m.t, m.is_end, m.label"
+    # Of the touch that lies `order` back it matters only whether it is there.
+    lags = "".join(
+        f", LAG(m.{name}, {k}) OVER ({frame}) AS {name}_{k}"
+        for k in range(1, order + 1)
+        for name in ("is_end", "t", "label")
+        if name != "label" or k < order
+    )
+    early = [] if rule.window is None else [f"(ends IS NULL OR ends - t_{{k}} <= {rule.window})"]
+    seen = ""
+    if rule.period is not None:
+        since, _ = rule.period.micros()
+        early.append(f"(ends IS NOT NULL OR t_{{k}} >= {since})")
+        seen = f" AND t >= {since}"
+    states, same = [], []
+    for k in range(1, order + 1):
+        same.append(f"is_end_{k} = 0")
+        inside = " AND ".join(["is_end = 0", *same, *(condition.format(k=k) for condition in early)])
+        states.append(f"CASE WHEN {inside} THEN {f'label_{k}' if k < order else '1'} END AS s{k}")
+    one = " AND ".join(["is_end_1 = 0", *(condition.format(k=1) for condition in early)])
+    touch = " AND ".join(["is_end = 0", *_conditions(rule)])
+    part = GROUP.format("CAST(w.u AS VARCHAR)") if grouped else "''"
+    alone = GROUP.format("CAST(t AS VARCHAR)") if grouped else "''"
+    timeless = "u IS NULL OR t IS NULL" if rule.period is None else f"u IS NULL{seen}"
+    names = [f"s{k}" for k in range(order + 1)]
+    keys = ", ".join([*names, "following", "converts", "part"])
+    return f"""{ctes},
+walked AS (SELECT m.u, m.t, m.is_end, m.label, m.n, m.value, LEAD(m.label) OVER ({frame}) AS following,
+  LEAD(m.value) OVER ({frame}) AS won{lags},
+  MIN(CASE WHEN m.is_end = 1 THEN m.t END) OVER ({frame} ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS ends
+  FROM moments AS m),
+often AS (SELECT u AS who, t AS last, n AS times FROM closing WHERE n > 1),
+walks AS (SELECT CASE WHEN is_end = 0 THEN label END AS s0, {", ".join(states)},
+  CASE WHEN is_end = 0 THEN following END AS following, CASE WHEN ends IS NULL THEN 0 ELSE 1 END AS converts,
+  {part} AS part, COALESCE(times, 1) AS n, CASE WHEN is_end = 1 THEN value WHEN following IS NULL THEN won END AS value
+  FROM walked AS w LEFT JOIN often AS o ON w.u = o.who AND w.ends = o.last
+  WHERE ({touch}) OR (is_end = 1 AND NOT COALESCE({one}, FALSE){seen}))
+SELECT {keys}, CAST(SUM(n) AS DOUBLE) AS weight, CAST(SUM(value) AS DOUBLE) AS value FROM walks GROUP BY {keys}
+UNION ALL SELECT {", ".join("NULL" for _ in names)}, NULL, 1, {alone}, CAST(SUM(n) AS DOUBLE),
+  CAST(SUM(value) AS DOUBLE) FROM endings WHERE {timeless} GROUP BY {alone} HAVING COUNT(*) > 0"""

@@ -1,0 +1,188 @@
+"""Steps through a Markov chain, counted: from paths, or in the engine from events."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from perfnb import journey
+from perfnb.attribution.paths import GROUPS, coded, group
+
+START, CONVERTED, ENDED = -1, -2, -3
+_DENSE = 10_000_000  # cells of a lookup table that may be made instead of a search
+
+
+@dataclass(frozen=True)
+class Walks:
+    """What a chain is made of: its steps, and what the journeys add up to.
+
+    `names` are the touchpoints; `total` and `untouched` are (conversions, value), each
+    by group of persons, with and without a touch; `nulls` journeys without a conversion.
+    """
+
+    steps: "Steps"
+    names: tuple
+    total: tuple
+    untouched: tuple
+    nulls: float
+    has_value: bool
+    currency: str | None
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What walks through the chain do, counted.
+
+    `holds`: (states, touchpoints) which touchpoints a state holds. The others are by
+    kind of step and group of persons: from and to (a state, or one of the numbers
+    above), group, weight (walks) and value (of the conversions).
+    """
+
+    holds: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+    group: np.ndarray
+    weight: np.ndarray
+    value: np.ndarray
+
+
+def walks(source, order, *, grouped, **counting):
+    """The steps of a chain of that order, from a touchpoints Table or a table of paths."""
+    if isinstance(source, pd.DataFrame) or not journey.walks_plainly(**counting):
+        paths = coded(source, grouped=grouped, **counting)
+        total = tuple(np.bincount(paths.group, amount, GROUPS) for amount in (paths.conversions, paths.value))
+        steps, nulls = _from_paths(paths, order), paths.nulls.sum()
+        return Walks(steps, paths.names, total, paths.untouched, nulls, paths.has_value, paths.currency)
+    return _from_events(source, order, grouped, counting)
+
+
+def _from_events(touchpoints, order, grouped, counting):
+    seen = [f"s{k}" for k in range(order)]
+    sql = journey.walks_sql(touchpoints, order=order, grouped=grouped, **counting)
+    found = touchpoints.sums(sql, texts=[*seen, "following", "part"])
+    names = sorted({name for column in (*seen, "following") for name in found[column][1]})
+    number = {name: k for k, name in enumerate(names)}
+    codes = []
+    for column in (*seen, "following"):
+        places, texts = found[column]
+        codes.append(np.array([number[text] for text in texts] + [-1])[places])
+    seen, following = np.array(codes[:-1]), codes[-1]
+    weight, value = (np.asarray(found[name], float) for name in ("weight", "value"))
+    has_value = not np.isnan(value).all() if value.size else False
+    value = np.nan_to_num(value)
+    digits, texts = found["part"]
+    part = np.array([group(text) for text in texts] + [0])[digits]
+    alone = seen[0] < 0
+    untouched = tuple(np.bincount(part[alone], amount[alone], GROUPS) for amount in (weight, value))
+    last = ~alone & (following < 0)
+    ended = last & (np.asarray(found["converts"]) == 0)
+    paid = last & ~ended
+    total = tuple(np.bincount(part[paid], amount[paid], GROUPS) for amount in (weight, value))
+    # A state is the last `order` touches, oldest first, or a whole path that is shorter: then it begins and ends there.
+    whole = ~alone & ((seen[order - 1] >= 0) | last)
+    before, after, holds = _numbered(seen, following, whole, order, len(names))
+    fresh = whole & ~(np.asarray(found[f"s{order}"], float) == 1)
+    inner = whole & ~last
+    inner[inner] = before[inner] != after[inner]
+    kinds = (
+        (fresh, np.full(before.size, START), before, np.zeros_like(value)),
+        (inner, before, after, np.zeros_like(value)),
+        (paid, before, np.full(before.size, CONVERTED), value),
+        (ended, before, np.full(before.size, ENDED), np.zeros_like(value)),
+    )
+    rows = [np.concatenate([column[mask] for mask, *columns in kinds for column in [columns[k]]]) for k in range(3)]
+    groups, weights = (np.concatenate([column[mask] for mask, *_ in kinds]) for column in (part, weight))
+    steps = counted(holds, rows[0], rows[1], groups, weights, rows[2])
+    nulls = weight[ended].sum()
+    return Walks(steps, tuple(names), total, untouched, nulls, has_value, touchpoints.currency("value"))
+
+
+def _numbered(seen, following, whole, order, size):
+    """(state, the state that follows, touchpoints by state): states as numbers, by row of counted touches."""
+    own = seen[:order].astype(np.int64)
+    later = np.vstack([following[None], own[: order - 1]])
+    before, after = np.zeros(following.size, np.int64), np.zeros(following.size, np.int64)
+    for mine, next_one in zip(own, later, strict=True):
+        keys = np.concatenate([before * (size + 1) + mine + 1, after * (size + 1) + next_one + 1])
+        both = pd.factorize(keys)[0]
+        before, after = both[: following.size].astype(np.int64), both[following.size :].astype(np.int64)
+    walks_on = whole & (following >= 0)
+    used, places = np.unique(np.concatenate([before[whole], after[walks_on]]), return_inverse=True)
+    first, second = np.full(following.size, -9), np.full(following.size, -9)
+    first[whole], second[walks_on] = places[: whole.sum()], places[whole.sum() :]
+    holds = np.zeros((used.size, size), bool)
+    for numbers, touches in ((first, own), (second, later)):
+        for touch in touches:
+            known = (numbers >= 0) & (touch >= 0)
+            holds[numbers[known], touch[known]] = True
+    return first, second, holds
+
+
+def _from_paths(paths, order):
+    state, holds, last = _states(paths, order)
+    at = np.flatnonzero(state >= 0)
+    row = paths.row
+    inner = at[:-1][(np.diff(at) == 1) & (row[at[:-1]] == row[at[1:]])] if at.size else at
+    inner = inner[state[inner] != state[inner + 1]]
+    weight = paths.conversions + paths.nulls
+    first = paths.starts[:-1]
+    rows = np.arange(first.size)
+    converts, ends = rows[paths.conversions > 0], rows[paths.nulls > 0]
+    none = np.zeros
+    before = np.concatenate([np.full(rows.size, START), state[inner], state[last[converts]], state[last[ends]]])
+    after = [state[first], state[inner + 1], np.full(converts.size, CONVERTED), np.full(ends.size, ENDED)]
+    weights = [weight, weight[row[inner]], paths.conversions[converts], paths.nulls[ends]]
+    values = [none(rows.size), none(inner.size), paths.value[converts], none(ends.size)]
+    groups = [paths.group, paths.group[row[inner]], paths.group[converts], paths.group[ends]]
+    return counted(holds, before, *(np.concatenate(parts) for parts in (after, groups, weights, values)))
+
+
+def counted(holds, before, after, group, weight, value):
+    """Steps with one row per from, to and group."""
+    size = len(holds) + 3
+    cell, kinds = pd.factorize(((before + 3) * size + after + 3) * GROUPS + group)
+    pair, group = np.divmod(kinds, GROUPS)
+    before, after = np.divmod(pair, size)
+    sums = (np.bincount(cell, amount, kinds.size) for amount in (weight, value))
+    return Steps(holds, before - 3, after - 3, group, *sums)
+
+
+def _states(paths, order):
+    """(state that begins at each touch, -1 for none; touchpoints by state; where each row's last state begins)."""
+    size = len(paths.names)
+    codes, row = paths.codes.astype(np.int64), paths.row
+    left = paths.starts[1:][row] - np.arange(codes.size)
+    first = left == paths.length[row]
+    ids, count, base = codes.copy(), size, 0
+    state, length = np.full(codes.size, -1, np.int64), np.zeros(codes.size, np.int64)
+    for j in range(1, order + 1):
+        if j > 1:
+            on = np.flatnonzero(left >= j)
+            ids[on], count = _smaller(ids[on] * size + codes[on + j - 1], count * size)
+        begins = left >= j if j == order else first & (left == j)
+        state[begins], length[begins] = base + ids[begins], j
+        base += count
+    at = np.flatnonzero(state >= 0)
+    place, kinds = _smaller(state[at], base, tight=True)
+    state[at] = place
+    sample = np.zeros(kinds, np.int64)
+    sample[place] = at
+    holds = np.zeros((kinds, size), bool)
+    for j in range(min(order, int(length.max(initial=1)))):
+        some = np.flatnonzero(length[sample] > j)
+        holds[some, codes[sample[some] + j]] = True
+    last = np.maximum(paths.starts[1:] - order, paths.starts[:-1])
+    return state, holds, last
+
+
+def _smaller(keys, size, *, tight=False):
+    """(numbers from 0 instead of keys below `size`, how many there are)."""
+    if size <= _DENSE and not tight:
+        return keys, size
+    if size <= _DENSE:
+        used = np.flatnonzero(np.bincount(keys, minlength=size))
+        table = np.zeros(size, np.int64)
+        table[used] = np.arange(used.size)
+        return table[keys], used.size
+    places, kinds = pd.factorize(keys)
+    return places.astype(np.int64), kinds.size
