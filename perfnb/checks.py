@@ -294,15 +294,18 @@ def contents(workspace, tables, *, language="en"):
     return table
 
 
-def totals(table, *, conversion="order", period=None):
+def totals(table, *, conversion="order", period=None, count="every"):
     """Plain totals of a touchpoints or campaigns Table, to hold results against: {name: number}.
 
-    Touchpoints: events, persons, conversions, value (of the conversions).
+    Touchpoints: events, persons, conversions, value (of the conversions; with `count`
+    "first", of each person's first, and those without a person).
     Campaigns: impressions, clicks, visits, orders, revenue, cost. `period` (a Period) bounds them.
     """
-    table = table if period is None else table.between(period)
+    whole, table = table, table if period is None else table.between(period)
     if table.moment == "timestamp":
         converted = f"event = {literal(conversion)}"
+        if count == "first":
+            return _first(whole, converted, period)
         sums = (
             "COUNT(*) AS events, COUNT(DISTINCT user_id) AS persons, "
             f"COUNT(CASE WHEN {converted} THEN 1 END) AS conversions, "
@@ -312,6 +315,23 @@ def totals(table, *, conversion="order", period=None):
         names = ("impressions", "clicks", "visits", "orders", "revenue", "cost")
         sums = ", ".join(f"CAST(SUM({table.column(name, 'DOUBLE')}) AS DOUBLE) AS {name}" for name in names)
     found = table.fetch(f"SELECT {sums} FROM {{table}} AS t").iloc[0]
+    return {name: 0.0 if pd.isna(number) else float(number) for name, number in found.items()}
+
+
+def _first(table, converted, period):
+    """Conversions that are their person's first, and their value."""
+    bounds = "1 = 1"
+    if period is not None:
+        since, until = (f"TIMESTAMP '{day} 00:00:00'" for day in (period.since, period.until))
+        bounds = f"t.timestamp >= {since} AND t.timestamp < {until}"
+    value = f"CAST(SUM({table.column('value', 'DOUBLE')}) AS DOUBLE)"
+    found = table.fetch(
+        "WITH first AS (SELECT user_id AS who, MIN(timestamp) AS since FROM {table} AS t "
+        f"WHERE {converted} AND user_id IS NOT NULL GROUP BY user_id)\n"
+        f"SELECT COUNT(*) AS conversions, {value} AS value "
+        "FROM {table} AS t LEFT JOIN first ON t.user_id = first.who "
+        f"WHERE {converted} AND (t.user_id IS NULL OR t.timestamp IS NULL OR t.timestamp = first.since) AND {bounds}"
+    ).iloc[0]
     return {name: 0.0 if pd.isna(number) else float(number) for name, number in found.items()}
 
 

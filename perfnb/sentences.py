@@ -291,6 +291,7 @@ def actions(priorities, *, by=("channel", "campaign"), language="en"):
     return found
 
 
+_YEAR = 365
 # Where a change of a factor usually has its reason.
 _LOOK = {
     "volume": "traffic",
@@ -327,8 +328,8 @@ def _of(row, by, language):
     return f"{name} ({where})" if where else name
 
 
-def attribution(comparison, distance, *, conversion="order", language="en"):
-    """What hangs on the choice of model, from `attribution.compare` and `attribution.score`."""
+def attribution(comparison, score, *, moves=None, tests=None, conversion="order", language="en"):
+    """What hangs on the choice of model: from `attribution.compare`, `score` and, where given, `moves`, `to_test`."""
     models = comparison[comparison["model"] != "truth"]
     touched = models[models["channel"] != "(no touch)"]
     spread = (models if touched.empty else touched).groupby("channel")["credit"].agg(["min", "max"])
@@ -348,9 +349,10 @@ def attribution(comparison, distance, *, conversion="order", language="en"):
         high=locale.number(spread.loc[channel, "max"], language),
         total=locale.number(total.iloc[0], language),
     )
-    distance = distance[distance["distance"].notna()]
-    if len(distance):
-        best, worst = distance.iloc[0], distance.iloc[-1]
+    said += _moved(moves, language) + _tested(tests, language)
+    score = score[score["distance"].notna()]
+    if len(score):
+        best, worst = score.iloc[0], score.iloc[-1]
         said += locale.text(
             "headline.attribution_truth",
             language,
@@ -359,6 +361,29 @@ def attribution(comparison, distance, *, conversion="order", language="en"):
             misplaced=locale.money(worst["misplaced"], worst["currency"], language, 0),
         )
     return Sentence(said)
+
+
+def _moved(moves, language):
+    """How much budget would move, and how much of it is no chance; nothing where nothing is known of cost."""
+    if moves is None or moves.empty or not moves["change"].abs().sum() > 0:
+        return ""
+    sure = moves[(moves["change_low"] > 0) | (moves["change_high"] < 0)]["change"].abs().sum() / 2
+    amounts = {"moved": moves["change"].abs().sum() / 2, "cost": moves["cost"].sum(), "sure": sure}
+    currency = moves["currency"].iloc[0]
+    money = {name: locale.money(amount, currency, language, 0) for name, amount in amounts.items()}
+    names = {name: _quoted(moves[name].iloc[0], language) for name in ("model", "against")}
+    return locale.text("headline.attribution_moves", language, **names, **money)
+
+
+def _tested(tests, language):
+    if tests is None or tests.empty or not tests["at_stake"].iloc[0] > 0:
+        return ""
+    first = tests.iloc[0]
+    stake = locale.money(first["at_stake"], first["currency"], language, 0)
+    long = "" if first["test_days"] <= _YEAR else "_long"
+    days = locale.number(first["test_days"], language) if not long else ""
+    key = f"headline.attribution_test{long}"
+    return locale.text(key, language, channel=locale.word(first["channel"], language), stake=stake, days=days)
 
 
 def _quoted(name, language):

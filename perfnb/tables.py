@@ -154,6 +154,8 @@ def _unit(name, table, row):
     """The unit of one cell: of the column, or, where the row's KPI decides, of that KPI."""
     column = vocabulary.describe(name)
     unit = column.unit if column else ("number" if pd.api.types.is_numeric_dtype(table[name]) else "text")
+    if unit == "change" and "kpi" not in table:
+        return "change_money"
     if unit == "change" or (name in _EFFECTS and "kpi" in table):
         return _change(table["kpi"].iloc[row])
     if unit == "by_kpi" or (name == "value" and "kpi" in table):

@@ -45,7 +45,7 @@ def results(samples):
         "over_time": (plot.over_time, funnel.over_time(ws.touchpoints, STEPS[-2:], within="7 days")),
         "stages": (plot.stages, journey.stages(ws.touchpoints)),
         "contacts": (plot.contacts, journey.contacts(ws.touchpoints)),
-        "paths": (plot.paths, journey.paths(ws.touchpoints, **visits)),
+        "paths": (plot.paths, journey.frequent(ws.touchpoints, **visits)),
         "transitions": (plot.transitions, transitions),
         "ends": (plot.ends, journey.ends(transitions)),
         "satisfaction": (plot.satisfaction, journey.satisfaction(ws.surveys)),
@@ -58,6 +58,12 @@ def results(samples):
         "placebos": (plot.placebos, kpi.placebos(daily, kpi="visits", **change)),
         "credits": (plot.credits, comparison),
         "returns": (plot.returns, comparison),
+        "ranks": (plot.ranks, comparison),
+        "moves": (plot.moves, attribution.moves(comparison, model="last", against="markov")),
+        "roles": (plot.roles, attribution.roles(ws.touchpoints, **visits)),
+        "orders": (plot.orders, attribution.choose_order(ws.touchpoints, **visits)),
+        "score": (plot.score, attribution.score(comparison)),
+        "transition_graph": (plot.transition_graph, transitions),
     }
 
 

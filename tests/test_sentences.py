@@ -57,7 +57,7 @@ def test_a_funnel_that_nobody_entered_or_of_one_step_or_without_loss():
 
 def journey_of(rows, **options):
     table = events(rows, COLUMNS)
-    return journey.paths(table, **options), journey.ends(journey.transitions(table))
+    return journey.frequent(table, **options), journey.ends(journey.transitions(table))
 
 
 def test_a_journey_names_its_most_frequent_path_and_end():
@@ -430,7 +430,7 @@ def shop_with_truth():
 def test_the_truth_is_told_of_models_that_have_a_distance_only():
     ws = shop_with_truth()
     found = attribution.compare([attribution.rules(ws.touchpoints)], campaigns=ws.campaigns, truth=ws.truth)
-    distance = attribution.distance(found)
+    distance = attribution.score(found)
     assert np.isnan(distance.set_index("model").loc["last", "distance"])  # all of its credit is Direct's
     said = both(sentences.attribution, found, distance)
     assert "nearest to the truth is “First touch”" in said and "Last touch" not in said

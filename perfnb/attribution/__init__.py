@@ -8,8 +8,9 @@ value over the touchpoints of its path. Conversions without a touch keep the row
 
 from perfnb.attribution.calibrate import calibrate
 from perfnb.attribution.chain import markov, removal_effects
-from perfnb.attribution.compare import agreement, compare, moves, unjoined
+from perfnb.attribution.compare import agreement, common, compare, moves, unjoined
 from perfnb.attribution.credit import credit
+from perfnb.attribution.experiment import to_test
 from perfnb.attribution.hazard import half_lives, hazard
 from perfnb.attribution.order import choose_order
 from perfnb.attribution.probability import probabilistic, variability
@@ -24,6 +25,7 @@ __all__ = [
     "agreement",
     "calibrate",
     "choose_order",
+    "common",
     "compare",
     "credit",
     "half_lives",
@@ -37,6 +39,7 @@ __all__ = [
     "score",
     "shapley",
     "shapley_ordered",
+    "to_test",
     "unjoined",
     "variability",
 ]

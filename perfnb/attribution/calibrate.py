@@ -1,5 +1,7 @@
 """A model held against experiments: what was measured replaces what was credited, the rest must go somewhere."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
@@ -17,9 +19,10 @@ def calibrate(comparison, *, experiments, model="markov"):
     """One model's credit, where channels were measured by an experiment replaced by what that found.
 
     `comparison` is a result of `compare`. `experiments` is a DataFrame with one row
-    per measured channel: channel, incremental_orders, low, high (95 %), all for the
-    conversions that the comparison is of (a hold-out of a share of the persons is
-    to be scaled to all of them first).
+    per measured channel: channel, incremental_orders, low, high (95 %), or the same
+    as {channel: [incremental_orders, low, high]}, all for the conversions that the
+    comparison is of (a hold-out of a share of the persons is to be scaled to all of
+    them first).
 
     An experiment says what its channel caused, and that the difference to its
     credit is not its own; it does not say whose it is. Either it belongs to nobody
@@ -35,8 +38,13 @@ def calibrate(comparison, *, experiments, model="markov"):
 
     Returns one row per channel: channel, evidence ("measured", "others", "nobody"),
     credit, calibrated, calibrated_low, calibrated_high, multiplier (calibrated /
-    credit), cost, cost_per_order_before, cost_per_order_after, currency.
+    credit), cost, cost_per_order_before, cost_per_order_after, currency. No rows
+    without an experiment.
     """
+    if isinstance(experiments, Mapping):
+        experiments = _rows(experiments)
+    if comparison.empty or experiments.empty:
+        return pd.DataFrame(columns=list(COLUMNS))
     mine = comparison[comparison["model"] == model]
     if mine.empty:
         raise BadParameter(
@@ -85,6 +93,17 @@ def _results(credit, kind, measured):
             table[kind == "nobody"] *= left / nobody
         both.append(table.to_numpy())
     return both
+
+
+def _rows(experiments):
+    for channel, found in experiments.items():
+        if len(found) != 3:
+            raise BadParameter(
+                f"experiments: {channel!r} has {list(found)!r}; "
+                "expected [orders found, at least, at most], as [120, 60, 180]"
+            )
+    rows = [(channel, *found) for channel, found in experiments.items()]
+    return pd.DataFrame(rows, columns=["channel", "incremental_orders", "low", "high"])
 
 
 def _measured(experiments, credit):

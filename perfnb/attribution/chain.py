@@ -31,7 +31,7 @@ def markov(source, *, order=1, intervals=True, **counting):
 
     Returns one row per touchpoint: model ("markov", "markov_2" …), channel, credit
     (conversions) with low and high, share (0-1) with share_low and share_high, value
-    with value_low and value_high, currency, removal_effect (0-1: the share of
+    with value_low and value_high, currency, definition, removal_effect (0-1: the share of
     conversions that the chain loses without this touchpoint), nulls (journeys without
     a conversion in the chain; where there are none, everything converts and the
     effects tell little). Credit and value add up to the events, conversions without a
@@ -62,6 +62,7 @@ def markov(source, *, order=1, intervals=True, **counting):
         untouched=seen.untouched,
         has_value=seen.has_value,
         currency=seen.currency,
+        definition=seen.definition,
         removal_effect=lost[0] / (total + alone),
         nulls=seen.nulls,
     )

@@ -26,7 +26,8 @@ def compare(credits, *, campaigns=None, truth=None, period=None, by=()):
     (conversions) with low and high, share (0-1 of the model's credit) with share_low
     and share_high, value with value_low and value_high, cost, roas (value / cost) with
     roas_low and roas_high, cost_per_order (cost / credit) with cost_per_order_low and
-    cost_per_order_high, rank (1: most credit of the channels), currency. Limits are
+    cost_per_order_high, rank (1: most credit of the channels), currency, definition
+    (how journeys were counted). Limits are
     95 % and take the cost as known. Everything with credit or cost stands under every
     model, so cost adds up too; ratios without a base are null. No rows where no model
     has any.
@@ -37,8 +38,8 @@ def compare(credits, *, campaigns=None, truth=None, period=None, by=()):
     if missing:
         raise BadParameter(f"credits: a model has no column {missing[0]!r}. Give it the same by={list(by)!r}")
     if not known:
-        return pd.DataFrame(columns=["model", *keys, *_FIGURES, "currency"])
-    table = pd.concat([part[["model", *keys, *COLUMNS[2:]]] for part in known])
+        return pd.DataFrame(columns=["model", *keys, *_FIGURES, "currency", "definition"])
+    table = pd.concat([part[["model", *keys, *COLUMNS[2:-1]]] for part in known])
     twice = table.loc[table.duplicated(["model", *keys]), "model"]
     if len(twice):
         raise BadParameter(
@@ -53,11 +54,12 @@ def compare(credits, *, campaigns=None, truth=None, period=None, by=()):
         raise BadParameter(f"amounts in {', '.join(sorted(currencies))}: sums over two currencies mean nothing")
     table = _everywhere(table, cost, keys)
     table["currency"] = next(iter(currencies), None)
-    return table[["model", *keys, *_FIGURES, "currency"]]
+    table["definition"] = "; ".join(dict.fromkeys(part["definition"].iloc[0] for part in known))
+    return table[["model", *keys, *_FIGURES, "currency", "definition"]]
 
 
 _FIGURES = (
-    *COLUMNS[2:-1],
+    *COLUMNS[2:-2],
     *("cost", "roas", "roas_low", "roas_high"),
     *("cost_per_order", "cost_per_order_low", "cost_per_order_high", "rank"),
 )
@@ -66,14 +68,13 @@ _FIGURES = (
 def _everywhere(table, cost, keys):
     """Everything with credit or cost under every model, with the ratios of both."""
     models = pd.DataFrame({"model": list(dict.fromkeys(table["model"]))})
-    segments = pd.concat([table[keys], cost[keys]]).drop_duplicates().sort_values(keys, na_position="last")
-    grid = models.merge(segments, how="cross")
+    grid = models.merge(_segments(table, cost, keys), how="cross")
     table = grid.merge(table, how="left", on=["model", *keys]).merge(cost, how="left", on=keys)
     real = table["model"] != "truth"
     table.loc[real, "credit"] = table.loc[real, "credit"].fillna(0.0)
     has_value = table.groupby("model")["value"].transform(lambda values: values.notna().any()).astype(bool)
     table.loc[real & has_value, "value"] = table.loc[real & has_value, "value"].fillna(0.0)
-    for name in COLUMNS[2:-1]:
+    for name in COLUMNS[2:-2]:
         table[name] = table[name].astype(float)
     table["share"] = table["credit"] / table.groupby("model")["credit"].transform("sum")
     for end in ("", "_low", "_high"):
@@ -87,10 +88,30 @@ def _everywhere(table, cost, keys):
     return table
 
 
+def _segments(table, cost, keys):
+    """What has credit or cost: by the credit that the models give on average, what is no touchpoint last."""
+    real = table[table["model"] != "truth"]
+    found = pd.concat([real[(real["credit"] != 0) | real["channel"].isin(cost["channel"])], cost])
+    found = pd.concat([found, table[(table["model"] == "truth") & ~table["channel"].isin(OWN_ROWS)]])[keys]
+    found = found.drop_duplicates().merge(
+        real.groupby(keys, dropna=False)["credit"].sum().reset_index(), how="left", on=keys
+    )
+    found["own"] = found["channel"].isin(OWN_ROWS)
+    order = found.fillna({"credit": 0.0}).sort_values(
+        ["own", "credit", *keys], ascending=[True, False, *[True] * len(keys)]
+    )
+    return order[keys]
+
+
+def common(touchpoints, campaigns, names):
+    """Returns the columns among `names` that both tables have: what credit and cost can be split by."""
+    return [name for name in names if touchpoints.has(name) and campaigns.has(name)]
+
+
 def agreement(comparison):
     """How far the models agree on who contributed.
 
-    Returns one row per pair of models, the truth left out: model, other, distance
+    Returns one row per pair of models, the truth left out: model, other, disagreement
     (0-1: half the sum of the absolute differences of shares, so the share of all
     conversions that one credits elsewhere than the other), moved (conversions that
     this is), rank_correlation (-1 to 1, Kendall's tau-b over the channels; null
@@ -108,14 +129,14 @@ def agreement(comparison):
             {
                 "model": one,
                 "other": other,
-                "distance": gap.sum() / 2,
+                "disagreement": gap.sum() / 2,
                 "moved": gap.sum() / 2 * total[one],
                 "rank_correlation": _tau(named[one].to_numpy(), named[other].to_numpy()),
                 "channels": len(named),
                 "apart": gap.idxmax(),
             }
         )
-    columns = ["model", "other", "distance", "moved", "rank_correlation", "channels", "apart"]
+    columns = ["model", "other", "disagreement", "moved", "rank_correlation", "channels", "apart"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -127,7 +148,7 @@ def moves(comparison, *, model, against):
     is known). This is no advice: returns fall as budgets grow, and neither model
     knows what would have happened anyway.
 
-    Returns one row per channel with cost: channel, cost, share_before and
+    Returns one row per channel with cost: model, against, channel, cost, share_before and
     share_after (0-1, of the credit of the channels with cost, under `model` and
     `against`), budget_before and budget_after (all cost × share), change (money),
     change_low and change_high (as far as the limits of both shares reach, together),
@@ -135,7 +156,7 @@ def moves(comparison, *, model, against):
     """
     models = list(dict.fromkeys(comparison["model"]))
     for name, asked in (("model", model), ("against", against)):
-        if asked not in models:
+        if models and asked not in models:
             raise BadParameter(f"{name} {asked!r}: not in the comparison, which has {', '.join(models)}")
     paid = comparison[comparison["cost"] > 0]
     basis = "value" if paid.loc[paid["model"].isin([model, against]), "value"].notna().all() else "credit"
@@ -167,6 +188,8 @@ def moves(comparison, *, model, against):
     )
     table["currency"] = comparison["currency"].iloc[0] if len(comparison) else None
     table = table.rename_axis("channel").reset_index()
+    table.insert(0, "against", against)
+    table.insert(0, "model", model)
     return table.sort_values(["change", "channel"], ascending=[False, True], ignore_index=True)
 
 
@@ -181,7 +204,7 @@ def unjoined(comparison):
     segment, cost, credit and value (the most that any model gives), currency. No rows
     where everything meets.
     """
-    keys = [name for name in comparison.columns[1:] if name not in (*_FIGURES, "currency")]
+    keys = [name for name in comparison.columns[1:] if name not in (*_FIGURES, "currency", "definition")]
     real = comparison[comparison["model"] != "truth"]
     most = real.groupby(keys, dropna=False, as_index=False)[["cost", "credit", "value"]].max()
     paid = set(most.loc[most["cost"] > 0, "channel"])

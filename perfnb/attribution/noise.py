@@ -9,7 +9,7 @@ from perfnb.journey import NO_TOUCH
 
 COLUMNS = (
     *("model", "channel", "credit", "low", "high", "share", "share_low", "share_high"),
-    *("value", "value_low", "value_high", "currency"),
+    *("value", "value_low", "value_high", "currency", "definition"),
 )
 
 
@@ -40,6 +40,7 @@ def table(
     untouched,
     has_value=True,
     currency=None,
+    definition="",
     signed=False,
     **more,
 ):
@@ -48,6 +49,8 @@ def table(
     `credit` and `value` are by name, `credit_out` and `value_out` the same with each
     group left out (None: no intervals); `untouched` is (conversions, value) by group.
     `signed`: credit may be negative. `more` are further columns by name.
+
+    `definition` says how journeys were counted.
 
     Returns one row per touchpoint: see `COLUMNS`, then `more`.
     """
@@ -77,6 +80,6 @@ def table(
         found[name], found[f"{prefix}low"], found[f"{prefix}high"] = estimate, np.round(low, 9), np.round(high, 9)
     if not has_value:
         found[["value", "value_low", "value_high"]] = np.nan
-    found["currency"] = currency
+    found["currency"], found["definition"] = currency, definition
     found = found.sort_values(["credit", "channel"], ascending=[False, True], ignore_index=True)
     return found[[*COLUMNS, *more]]

@@ -24,6 +24,7 @@ class Coded:
     conversions  that end such a path; `nulls`: such paths without a conversion; `value` of the conversions
     group        0 to GROUPS - 1: the group of persons that a row is of
     untouched    (conversions, value) without a touch, each by group
+    definition   how journeys were counted, in a line
     """
 
     names: tuple
@@ -36,6 +37,7 @@ class Coded:
     untouched: tuple
     has_value: bool
     currency: str | None
+    definition: str
 
     @property
     def length(self):
@@ -72,7 +74,8 @@ def coded(source, *, grouped=True, **counting):
     groups = found["part"].map(group).to_numpy(int) if grouped else np.zeros(len(found), int)
     paths = pa.array(found["path"], pa.string())
     counts = (found[name].to_numpy(float) for name in ("conversions", "nulls", "value"))
-    return _coded(paths, *counts, groups, separator=journey.BETWEEN, currency=source.currency("value"))
+    said = {"currency": source.currency("value"), "definition": journey.Counting(**counting).definition}
+    return _coded(paths, *counts, groups, separator=journey.BETWEEN, **said)
 
 
 def group(digits):
@@ -114,10 +117,11 @@ def _from_table(paths, grouped):
     if len(currency) > 1:
         raise BadParameter(f"paths: amounts in {', '.join(sorted(currency))}: sums over two currencies mean nothing")
     known = currency[0] if len(currency) else None
-    return _coded(text, conversions, nulls, value, group, separator=journey.SEPARATOR, currency=known)
+    said = {"currency": known, "definition": "paths as given"}
+    return _coded(text, conversions, nulls, value, group, separator=journey.SEPARATOR, **said)
 
 
-def _coded(paths, conversions, nulls, value, group, *, separator, currency):
+def _coded(paths, conversions, nulls, value, group, *, separator, **said):
     paths, row = paths if isinstance(paths, tuple) else (paths, np.arange(len(paths)))
     untouched = paths.is_null().to_numpy(zero_copy_only=False)
     parts = pc.split_pattern(paths.fill_null(""), separator)
@@ -142,7 +146,7 @@ def _coded(paths, conversions, nulls, value, group, *, separator, currency):
         raise BadParameter("paths: a path has an empty touch, as 'a >  > b'. Give it a name, or take it out")
     codes = np.searchsorted(used, codes).astype(np.int32)
     amounts = (amount[~alone] for amount in (conversions, nulls, value))
-    return Coded(names, codes, starts, *amounts, group[~alone], no_touch, has_value, currency)
+    return Coded(names, codes, starts, *amounts, group[~alone], no_touch, has_value, **said)
 
 
 def _dealt(conversions, nulls, value):

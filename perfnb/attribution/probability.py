@@ -30,7 +30,7 @@ def probabilistic(source, *, least=30, intervals=True, **counting):
 
     Returns one row per channel: model ("probabilistic"), channel, credit
     (conversions) with low and high, share (0-1) with share_low and share_high, value
-    with value_low and value_high, currency, conversions and journeys that contain the
+    with value_low and value_high, currency, definition, conversions and journeys that contain the
     channel, rate (conversions / journeys), strength (-1 to 1), pairs (other channels
     that it was held against). No rows where nobody converted.
     """
@@ -65,6 +65,7 @@ def probabilistic(source, *, least=30, intervals=True, **counting):
         untouched=paths.untouched,
         has_value=paths.has_value,
         currency=paths.currency,
+        definition=paths.definition,
         conversions=np.diag(whole[0]),
         journeys=np.diag(whole[1]),
         rate=np.diag(rate),

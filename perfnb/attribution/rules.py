@@ -55,7 +55,7 @@ def rules(
 
     Returns one row per model and touchpoint (and value of `by`): model, channel (the
     touchpoint), credit (conversions) with low and high, share (0-1) with share_low and
-    share_high, value with value_low and value_high, currency. Under each model credit
+    share_high, value with value_low and value_high, currency, definition. Under each model credit
     and value add up to the conversions in the events.
     """
     of_paths = isinstance(source, pd.DataFrame)
@@ -84,7 +84,7 @@ def rules(
     table = pd.concat(_tables(found, models, list(by), intervals), ignore_index=True)
     if found[[f"value_{model}" for model in models]].isna().all(axis=None):
         table[["value", "value_low", "value_high"]] = np.nan
-    table["currency"] = source.currency("value")
+    table["currency"], table["definition"] = source.currency("value"), journey.Counting(**counting).definition
     return table
 
 
@@ -127,6 +127,7 @@ def _of_paths(source, models, direct, position, own, intervals):
             untouched=paths.untouched,
             has_value=paths.has_value,
             currency=paths.currency,
+            definition=paths.definition,
         )
 
 

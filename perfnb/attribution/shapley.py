@@ -43,7 +43,7 @@ def shapley(source, *, worth="conversions", draws=32, seed=0, intervals=True, **
 
     Returns one row per channel: model ("shapley" or "shapley_rate"), channel, credit
     (conversions) with low and high, share (0-1) with share_low and share_high, value
-    with value_low and value_high, currency; for the rate worth also sampling_error
+    with value_low and value_high, currency, definition; for the rate worth also sampling_error
     (conversions; standard error from drawing orders, 0 where all count). No rows
     where nobody converted.
     """
@@ -74,7 +74,7 @@ def shapley_ordered(source, *, intervals=True, **counting):
 
     Returns one row per channel and place: model ("shapley_ordered"), channel, credit
     (conversions) with low and high, share (0-1) with share_low and share_high, value
-    with value_low and value_high, currency, position (1: the first touch of the
+    with value_low and value_high, currency, definition, position (1: the first touch of the
     path; null for conversions without a touch). No rows where nobody converted.
     """
     paths = coded(source, grouped=intervals, **counting)
@@ -111,6 +111,7 @@ def _table(model, paths, parts, intervals, *, names=None, **more):
         untouched=paths.untouched,
         has_value=paths.has_value,
         currency=paths.currency,
+        definition=paths.definition,
         **more,
     )
     return found if paths.conversions.any() or paths.untouched[0].any() else found.iloc[:0]

@@ -27,6 +27,7 @@ class Walks:
     nulls: float
     has_value: bool
     currency: str | None
+    definition: str
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,9 @@ def walks(source, order, *, grouped, **counting):
         paths = coded(source, grouped=grouped, **counting)
         total = tuple(np.bincount(paths.group, amount, GROUPS) for amount in (paths.conversions, paths.value))
         steps, nulls = _from_paths(paths, order), paths.nulls.sum()
-        return Walks(steps, paths.names, total, paths.untouched, nulls, paths.has_value, paths.currency)
+        return Walks(
+            steps, paths.names, total, paths.untouched, nulls, paths.has_value, paths.currency, paths.definition
+        )
     return _from_events(source, order, grouped, counting)
 
 
@@ -94,7 +97,8 @@ def _from_events(touchpoints, order, grouped, counting):
     groups, weights = (np.concatenate([column[mask] for mask, *_ in kinds]) for column in (part, weight))
     steps = counted(holds, rows[0], rows[1], groups, weights, rows[2])
     nulls = weight[ended].sum()
-    return Walks(steps, tuple(names), total, untouched, nulls, has_value, touchpoints.currency("value"))
+    said = touchpoints.currency("value"), journey.Counting(**counting).definition
+    return Walks(steps, tuple(names), total, untouched, nulls, has_value, *said)
 
 
 def _numbered(seen, following, whole, order, size):

@@ -17,7 +17,10 @@ from perfnb.errors import BadParameter, MissingColumns, MissingTable, PerfnbErro
 from perfnb.period import Period
 
 # Rows that models add for what has no name in the data; a channel that is really called so is put in quotes.
-OWN_WORDS = ("(start)", "(end)", "(conversion)", "(no touch)", "(other)", "(unknown)", "(no stage)", "(not entered)")
+OWN_WORDS = (
+    *("(start)", "(end)", "(conversion)", "(no touch)", "(baseline)", "(other)", "(unknown)"),
+    *("(no stage)", "(not entered)"),
+)
 
 __all__ = ["Table", "connect", "identifier", "label", "literal", "sql_of"]
 

@@ -63,6 +63,31 @@ class Counting:
             )
 
     @property
+    def definition(self):
+        """All of it in a line, to stand under a result."""
+        touches = f"touches {', '.join(self.events)}" if self.events else "all other events are touches"
+        said = [
+            f"conversion event {self.conversion}",
+            touches,
+            f"look-back {self.lookback} inclusive" if self.lookback else "no look-back",
+            {"every": "every conversion", "first": "first conversion of each person"}[self.count],
+            {"reset": "for the next conversion", "overlap": "for every later conversion"}[self.repeats],
+        ]
+        if self.direct != "keep":
+            where = "left out unless alone" if self.direct == "drop" else "left out at the end unless alone"
+            said.append(f"{self.direct_channel} {where}")
+        said.append(
+            {
+                "journeys": "with all journeys that do not convert",
+                "persons": "with persons who never convert",
+                "none": "without journeys that do not convert",
+            }[self.nulls]
+        )
+        if self.period is not None:
+            said.append(f"{self.period.since}..{self.period.last_day}")
+        return ", ".join(said)
+
+    @property
     def window(self):
         """The look-back in whole microseconds; None without one."""
         return None if self.lookback is None else round(duration(self.lookback).total_seconds() * 1_000_000)
@@ -137,9 +162,8 @@ def _reset(rule, events, names, kept):
     nulls = ", NULL" * kept
     those = " AND u IN (SELECT u FROM converted)" if rule.nulls == "none" else ""
     return [
-        f"""moments AS (SELECT u, t, 0 AS is_end, label, CAST(NULL AS BIGINT) AS n, CAST(NULL AS DECIMAL(38, 6)) AS value{names}
-  FROM {events}
-  WHERE {rule.touch} AND {_KNOWN}{those}
+        f"""moments AS (SELECT u, t, 0 AS is_end, label, CAST(NULL AS BIGINT) AS n,
+  CAST(NULL AS DECIMAL(38, 6)) AS value{names} FROM {events} WHERE {rule.touch} AND {_KNOWN}{those}
   UNION ALL SELECT u, t, 1 AS is_end, NULL, n, value{nulls} FROM closing)""",
         """placed AS (SELECT moments.*, MIN(CASE WHEN is_end = 1 THEN t END) OVER (PARTITION BY u
   ORDER BY t DESC, is_end DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS ends FROM moments)""",

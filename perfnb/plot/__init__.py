@@ -6,8 +6,9 @@ was lost or is context, models and groups their own. Of what moved a KPI blue he
 and orange hurts, and what is hollow is within the usual variation.
 """
 
-from perfnb.plot.attribution import credits, returns
+from perfnb.plot.attribution import credits, moves, orders, ranks, returns, roles, score
 from perfnb.plot.funnel import funnel, funnel_by, over_time
+from perfnb.plot.graph import transition_graph
 from perfnb.plot.journey import contacts, ends, paths, satisfaction, stages, transitions
 from perfnb.plot.kpi import control_chart, factors, movers, placebos, targets, waterfall
 from perfnb.plot.kpi_tree import kpi_tree
@@ -24,13 +25,19 @@ __all__ = [
     "funnel_by",
     "kpi_tree",
     "movers",
+    "moves",
+    "orders",
     "over_time",
     "paths",
     "placebos",
+    "ranks",
     "returns",
+    "roles",
     "satisfaction",
+    "score",
     "stages",
     "targets",
+    "transition_graph",
     "transitions",
     "waterfall",
 ]

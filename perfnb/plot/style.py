@@ -13,13 +13,21 @@ from perfnb import locale
 BLUE, ORANGE, GREY, INK = "#0072B2", "#D55E00", "#C8CCD0", "#222222"
 MUTED = "#6B7280"
 GROUPS = ("#117733", "#AA4499", "#999933", "#44AA99", "#661100", "#332288")
+# Told apart by their marker too; at least 10 apart (CIE 1976) to normal, red-blind and green-blind eyes.
 MODELS = {
     "first": ("#56B4E9", "<"),
     "last": ("#E69F00", ">"),
+    "last_non_direct": ("#5A4500", "P"),
     "linear": ("#8C8C8C", "s"),
-    "time_decay": ("#CC79A7", "v"),
-    "position": ("#009E73", "^"),
+    "time_decay": ("#C187BE", "v"),
+    "position": ("#008A55", "^"),
+    "w_shaped": ("#63BD85", "X"),
+    "own": ("#A3B34D", "h"),
     "markov": ("#882255", "o"),
+    "shapley": ("#3F22C4", "*"),
+    "shapley_rate": ("#7D70F5", (4, 1, 0)),
+    "probabilistic": ("#0B4A6F", "p"),
+    "hazard": ("#D11141", (8, 1, 0)),
     "truth": ("#000000", "D"),
 }
 # How a target stands: never these colours alone, always with their sign.
