@@ -168,7 +168,7 @@ def test_limits_are_as_wide_as_the_spread_over_other_persons(model):
         )
         found = found.set_index("channel").loc[["A", "B", "C"]]
         credit.append(found["credit"])
-        half.append((found["high"] - found["credit"]) / 2.0)
+        half.append((found["high"] - found["low"]) / 4.0)
     np.testing.assert_allclose(np.mean(half, axis=0), np.std(credit, axis=0), rtol=0.25)
 
 

@@ -54,7 +54,8 @@ def compare(credits, *, campaigns=None, truth=None, period=None, by=()):
         raise BadParameter(f"amounts in {', '.join(sorted(currencies))}: sums over two currencies mean nothing")
     table = _everywhere(table, cost, keys)
     table["currency"] = next(iter(currencies), None)
-    table["definition"] = "; ".join(dict.fromkeys(part["definition"].iloc[0] for part in known))
+    said = dict.fromkeys(part["definition"].iloc[0] for part in known if "definition" in part)
+    table["definition"] = "; ".join(said)
     return table[["model", *keys, *_FIGURES, "currency", "definition"]]
 
 

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pandas as pd
+from scipy.special import gammaincinv
 
 from perfnb import intervals
 from perfnb.attribution.paths import GROUPS
 from perfnb.journey import NO_TOUCH
 
+_Z = 1.959964
 COLUMNS = (
     *("model", "channel", "credit", "low", "high", "share", "share_low", "share_high"),
     *("value", "value_low", "value_high", "currency", "definition"),
@@ -18,15 +20,30 @@ def leave_out(parts):
     return (parts.sum(axis=-1, keepdims=True) - parts) * (GROUPS / (GROUPS - 1))
 
 
-def limits(estimate, left_out):
-    """95 % limits of `estimate` from the same estimated without each group (last axis): a t interval.
+def limits(estimate, left_out, one=None):
+    """95 % limits of `estimate` from the same estimated without each group (last axis).
 
-    Miller (1974), The jackknife: a review; Biometrika 61. With 64 groups of some
-    hundred persons the groups are as good as independent.
+    The spread is that of the jack-knife (Miller 1974, The jackknife: a review;
+    Biometrika 61). With `one`, what a single conversion makes of the estimate, the limits
+    are those of a sum of few weighted events, never below 0 and above 0 where nothing was
+    seen (Fay & Feuer 1997, Confidence intervals for directly standardized rates;
+    Statistics in Medicine 16); of many events, and without `one`, they are a t interval.
     """
-    spread = left_out - left_out.mean(axis=-1, keepdims=True)
-    half = intervals.t(GROUPS - 1) * np.sqrt((GROUPS - 1) / GROUPS * (spread**2).sum(axis=-1))
-    return estimate - half, estimate + half
+    off = left_out - left_out.mean(axis=-1, keepdims=True)
+    variance = (GROUPS - 1) / GROUPS * (off**2).sum(axis=-1)
+    t = intervals.t(GROUPS - 1)
+    if one is None:
+        return estimate - t * np.sqrt(variance), estimate + t * np.sqrt(variance)
+    variance = np.where(variance > 0, variance * (t / _Z) ** 2, np.maximum(estimate, 0) * one)
+    return _gamma(estimate, variance, 0.025), _gamma(estimate + one, variance + one**2, 0.975)
+
+
+def _gamma(mean, variance, p):
+    """The quantile of a gamma law of that mean and variance; 0 where the mean is."""
+    known = (mean > 0) & (variance > 0)
+    scale = np.where(known, variance / np.where(known, mean, 1.0), 0.0)
+    shape = np.where(known, mean / np.where(known, scale, 1.0), 1.0)
+    return scale * gammaincinv(shape, p)
 
 
 def table(
@@ -48,9 +65,8 @@ def table(
 
     `credit` and `value` are by name, `credit_out` and `value_out` the same with each
     group left out (None: no intervals); `untouched` is (conversions, value) by group.
-    `signed`: credit may be negative. `more` are further columns by name.
-
-    `definition` says how journeys were counted.
+    `definition` says how journeys were counted, `signed` that credit may be negative;
+    `more` are further columns by name.
 
     Returns one row per touchpoint: see `COLUMNS`, then `more`.
     """
@@ -68,14 +84,19 @@ def table(
             )
     # Engines add in any order: the last bits are noise, and would decide between equals.
     credit, value = np.round(credit, 9), np.round(value, 9)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share, share_out = credit / credit.sum(), None if credit_out is None else credit_out / credit_out.sum(axis=0)
+    total, worth = credit.sum(), value.sum()
+    share = credit / total if total else np.full(len(found), np.nan)
+    share_out = None
+    if credit_out is not None:
+        whole = np.broadcast_to(credit_out.sum(axis=0), credit_out.shape)
+        share_out = np.divide(credit_out, whole, out=np.repeat(share[:, None], GROUPS, axis=1), where=whole > 0)
+    each = (1.0, 1.0 / total if total else 1.0, worth / total if total else 0.0)
     estimates = (("credit", "", credit, credit_out), ("share", "share_", share, share_out))
-    for name, prefix, estimate, left_out in (*estimates, ("value", "value_", value, value_out)):
+    estimates += (("value", "value_", value, value_out),)
+    for (name, prefix, estimate, left_out), one in zip(estimates, each, strict=True):
         low = high = np.full(len(found), np.nan)
         if left_out is not None and len(found):
-            low, high = limits(estimate, left_out)
-            low = low if signed else np.maximum(low, 0.0)
+            low, high = limits(estimate, left_out, None if signed or one <= 0 or (estimate < 0).any() else one)
             high = np.minimum(high, 1.0) if name == "share" and not signed else high
         found[name], found[f"{prefix}low"], found[f"{prefix}high"] = estimate, np.round(low, 9), np.round(high, 9)
     if not has_value:

@@ -41,7 +41,7 @@ def choose_order(source, *, orders=(1, 2, 3, 4), **counting):
     for order in range(1, max(orders) + 1):
         lower, states = _foretold(paths, fold, order, lower)
         if order in orders:
-            effect = markov(source, order=order, intervals=False, **counting).set_index("channel")["removal_effect"]
+            effect = markov(paths, order=order, intervals=False).set_index("channel")["removal_effect"]
             gap = (assists - effect.reindex(assists.index)).abs().max()
             rows.append({"order": order, **_judged(paths, lower), "states": states, "assist_gap": gap})
     table = pd.DataFrame(rows)

@@ -55,13 +55,14 @@ class Coded:
         return np.divmod(cell[np.diff(cell, prepend=-1) > 0], max(len(self.names), 1))
 
 
-def coded(source, *, grouped=True, **counting):
+def coded(source, *, grouped=True, converted=False, **counting):
     """`source` as `Coded`: a touchpoints Table, counted as `journey.Counting` says, or a table of paths.
 
     A table of paths is a DataFrame with columns path ("a > b > c"), conversions, and
     where known nulls and value (of all the path's conversions), as `journey.paths`
     gives. Its persons are not known one by one: for intervals they are dealt to the
-    groups at random, always in the same way. Without `grouped` all are of one group.
+    groups at random, always in the same way. Without `grouped` all are of one group;
+    with `converted` only the paths that end in a conversion are looked at.
     """
     if isinstance(source, pd.DataFrame):
         if counting:
@@ -69,8 +70,10 @@ def coded(source, *, grouped=True, **counting):
                 f"paths: {', '.join(counting)} can be chosen only while events are counted into paths: "
                 "give it to journey.paths"
             )
-        return _from_table(source, grouped)
-    found = journey.path_counts(source, grouped=grouped, **counting)
+        converts = pd.to_numeric(source["conversions"]) > 0 if converted and "conversions" in source else slice(None)
+        return _from_table(source[converts], grouped)
+    looked_at = counting | {"nulls": "none"} if converted else counting
+    found = journey.path_counts(source, grouped=grouped, **looked_at)
     groups = found["part"].map(group).to_numpy(int) if grouped else np.zeros(len(found), int)
     paths = pa.array(found["path"], pa.string())
     counts = (found[name].to_numpy(float) for name in ("conversions", "nulls", "value"))

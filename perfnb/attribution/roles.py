@@ -22,7 +22,7 @@ def roles(source, **counting):
     of its conversions: share_opens, share_assists, share_closes, share_alone (0-1).
     Most conversions first.
     """
-    paths = coded(source, grouped=False, **counting)
+    paths = coded(source, grouped=False, converted=True, **counting)
     size, rows = len(paths.names), paths.length.size
     columns = ["channel", "conversions", "share_of_all", *ROLES, *(f"share_{role}" for role in ROLES)]
     if not size or not paths.conversions.sum():

@@ -90,8 +90,7 @@ def rules(
 
 def _of_paths(source, models, direct, position, own, intervals):
     """The result of every model, from a table of paths: only those that convert are read."""
-    paid = pd.to_numeric(source["conversions"]) > 0 if "conversions" in source else slice(None)
-    paths = coded(source[paid], grouped=intervals)
+    paths = coded(source, grouped=intervals, converted=True)
     row, length = paths.row, paths.length[paths.row]
     place = np.arange(paths.codes.size) - paths.starts[row] + 1
     first, middle, last = position

@@ -51,7 +51,7 @@ def shapley(source, *, worth="conversions", draws=32, seed=0, intervals=True, **
         raise BadParameter(f"worth {worth!r}: expected 'conversions' or 'rate'")
     if draws < 2:
         raise BadParameter(f"draws {draws!r}: expected 2 or more")
-    paths = coded(source, grouped=intervals, **counting)
+    paths = coded(source, grouped=intervals, converted=worth == "conversions", **counting)
     row, channel = paths.members()
     if worth == "conversions":
         size = np.bincount(row, minlength=paths.group.size)
@@ -77,7 +77,7 @@ def shapley_ordered(source, *, intervals=True, **counting):
     with value_low and value_high, currency, definition, position (1: the first touch of the
     path; null for conversions without a touch). No rows where nobody converted.
     """
-    paths = coded(source, grouped=intervals, **counting)
+    paths = coded(source, grouped=intervals, converted=True, **counting)
     row = paths.row
     stands = paths.conversions[row] > 0
     row, channel = row[stands], paths.codes[stands].astype(np.int64)

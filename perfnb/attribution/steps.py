@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from perfnb import journey
-from perfnb.attribution.paths import GROUPS, coded, group
+from perfnb.attribution.paths import GROUPS, Coded, coded, group
 
 START, CONVERTED, ENDED = -1, -2, -3
 _DENSE = 10_000_000  # cells of a lookup table that may be made instead of a search
@@ -48,9 +48,9 @@ class Steps:
 
 
 def walks(source, order, *, grouped, **counting):
-    """The steps of a chain of that order, from a touchpoints Table or a table of paths."""
-    if isinstance(source, pd.DataFrame) or not journey.walks_plainly(**counting):
-        paths = coded(source, grouped=grouped, **counting)
+    """The steps of a chain of that order, from a touchpoints Table, a table of paths or `Coded` paths."""
+    if isinstance(source, pd.DataFrame | Coded) or not journey.walks_plainly(**counting):
+        paths = source if isinstance(source, Coded) else coded(source, grouped=grouped, **counting)
         total = tuple(np.bincount(paths.group, amount, GROUPS) for amount in (paths.conversions, paths.value))
         steps, nulls = _from_paths(paths, order), paths.nulls.sum()
         return Walks(

@@ -8,12 +8,11 @@ from perfnb.errors import BadParameter
 from perfnb.journey.unit import NO_TOUCH, STEPS_SQL, journeys_sql
 
 
-def frequent(touchpoints, *, conversion="order", events=None, touchpoint="channel", lookback=None, top=10, depth=6):
+def frequent(touchpoints, *, lookback=None, top=10, depth=6, **counting):
     """The most frequent journeys; with "(other)" they add up to all journeys and conversions.
 
-    `events` are the events that count as touches (all but the conversion when
-    empty); touches more than `lookback` before the conversion are left out. A path
-    longer than `depth` touchpoints ends in "…".
+    `counting` and `lookback` say which touches and conversions count; see `Counting`. A
+    path longer than `depth` touchpoints ends in "…".
 
     Returns one row per path: path ("a > b > c"), journeys, share (0-1, of all
     journeys), cumulative_share, converted (journeys), rate (converted /
@@ -21,7 +20,8 @@ def frequent(touchpoints, *, conversion="order", events=None, touchpoint="channe
     """
     if depth < 1 or top < 1:
         raise BadParameter(f"depth {depth!r}, top {top!r}: expected 1 or more")
-    ctes = journeys_sql(touchpoints, conversion=conversion, events=events, touchpoint=touchpoint, lookback=lookback)
+    ctes = journeys_sql(touchpoints, lookback=lookback, **counting)
+    alone = "SUM(CASE WHEN u IS NULL THEN n ELSE 1 END)"
     names = [f"p_{k}" for k in range(1, depth + 1)]
     pivot = ", ".join(f"MAX(CASE WHEN place = {k} THEN label END) AS p_{k}" for k in range(1, depth + 1))
     found = touchpoints.fetch(
@@ -32,7 +32,7 @@ def frequent(touchpoints, *, conversion="order", events=None, touchpoint="channe
         "SUM(CASE WHEN n > 0 THEN 1 ELSE 0 END) AS converted, SUM(n) AS conversions, "
         f"CAST(SUM(value) AS DOUBLE) AS value FROM journeys GROUP BY {', '.join(names)}, "
         f"CASE WHEN places > {depth} THEN 1 ELSE 0 END\n"
-        f"UNION ALL SELECT {literal(NO_TOUCH)}, {'NULL, ' * (depth - 1)}0, COUNT(*), COUNT(*), SUM(n), "
+        f"UNION ALL SELECT {literal(NO_TOUCH)}, {'NULL, ' * (depth - 1)}0, {alone}, {alone}, SUM(n), "
         "CAST(SUM(value) AS DOUBLE) FROM untouched HAVING COUNT(*) > 0"
     )
     labels = found[names].to_numpy(object)
@@ -59,14 +59,16 @@ def frequent(touchpoints, *, conversion="order", events=None, touchpoint="channe
     return table[[*order, "conversions", "value", "currency"]]
 
 
-def transitions(touchpoints, *, conversion="order", events=None, touchpoint="channel", lookback=None):
+def transitions(touchpoints, *, lookback=None, **counting):
     """How often one touchpoint directly follows another, from "(start)" to "(conversion)" or "(end)".
+
+    `counting` and `lookback` say which touches and conversions count; see `Counting`.
 
     Returns one row per pair: from, to, transitions, share_out (0-1, of all
     transitions out of `from`). Out of "(start)" leave as many as there are
     journeys; into every touchpoint go as many as leave it.
     """
-    ctes = journeys_sql(touchpoints, conversion=conversion, events=events, touchpoint=touchpoint, lookback=lookback)
+    ctes = journeys_sql(touchpoints, lookback=lookback, **counting)
     found = touchpoints.fetch(
         f'{ctes},\n{STEPS_SQL}\nSELECT "from", "to", SUM(journeys) AS transitions FROM steps GROUP BY "from", "to"'
     )

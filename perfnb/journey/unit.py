@@ -108,7 +108,8 @@ def journeys_sql(touchpoints, *, keep=(), **counting):
     `touched`: u, ends (the conversion's moment, NULL where none follows), t, label,
     and the columns `keep` — one row per touch of a journey.
     `merged`: `touched` without direct repeats; place (1 …), label.
-    `untouched`: u, t, n, value — conversions without a touch, those without a person among them.
+    `untouched`: u, t, n, value — conversions without a touch; of those without a person u is NULL, and each is a
+    journey of its own.
     """
     rule = Counting(**counting)
     touchpoints.require("user_id", "timestamp", "event", rule.touchpoint, *keep)
@@ -231,7 +232,8 @@ steps AS (
   UNION ALL SELECT label, CASE WHEN after IS NOT NULL THEN after WHEN ends IS NULL THEN '(end)' ELSE '(conversion)' END,
     COUNT(*), SUM(n), SUM(value) FROM weighed
     GROUP BY label, CASE WHEN after IS NOT NULL THEN after WHEN ends IS NULL THEN '(end)' ELSE '(conversion)' END
-  UNION ALL SELECT '(start)', '(conversion)', COUNT(*), SUM(n), SUM(value) FROM untouched HAVING COUNT(*) > 0)"""
+  UNION ALL SELECT '(start)', '(conversion)', SUM(CASE WHEN u IS NULL THEN n ELSE 1 END), SUM(n), SUM(value)
+    FROM untouched HAVING COUNT(*) > 0)"""
 
 
 def walks_plainly(**counting):

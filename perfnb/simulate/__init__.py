@@ -65,6 +65,13 @@ class Shop:
 
     `without_advertising` is the number of orders that would have come with every
     campaign switched off.
+
+    What is not seen changes the tables and never the truth. Someone who looks around
+    on another device than they buy on (`World.second_id`) has two ids, u0000012
+    where they buy and v0000012 where they look. Of those who refuse to be followed
+    (`World.refusal`) orders are recorded, without person, channel, campaign,
+    device, country and segment; `campaigns` has their impressions, reach, clicks
+    and cost, not their visits, orders and revenue.
     """
 
     touchpoints: pd.DataFrame
@@ -88,8 +95,8 @@ def shop(
 ) -> Shop:
     """Simulate a shop with that many people over that many days; see Shop for the tables.
 
-    `preset` is "default" (strong confounding) or "benign" (last click nearly right);
-    a `world` of your own goes instead of it. `budgets` is a factor by channel on
+    `preset` is "default" (strong confounding), "benign" (last click nearly right), or
+    another of `simulate.preset`; a `world` of your own goes instead of it. `budgets` is a factor by channel on
     the planned budget: `{"Display": 0}` plays the same people without Display.
     """
     rules = _rules(preset, world, days, start)
@@ -102,14 +109,14 @@ def shop(
     ledger, parts = truth.Ledger(), []
     delivered = np.zeros((3, len(rules.marks), days), np.int64)
     for begin, child in zip(first, seeds, strict=True):
-        inner, outer = (np.random.Generator(np.random.PCG64(s)) for s in child.spawn(2))
+        inner, outer, losses = (np.random.Generator(np.random.PCG64(s)) for s in child.spawn(3))
         people, candidates = draw.draw(
             rules, first=begin, size=min(CHUNK, users - begin), rng=inner, ceiling=np.maximum(factors, 1.0)
         )
         played = play.play(people, candidates, rules, factors)
         truth.compare(people, candidates, rules, factors, played, ledger)
         delivered += observe.delivered(people, candidates, rules, played)
-        parts.append(observe.visits(people, candidates, rules, played, outer))
+        parts.append(observe.visits(people, candidates, rules, played, outer, losses))
 
     visits = _together(parts)
     touchpoints, orders, surveys = tables.site(visits, rules, start)

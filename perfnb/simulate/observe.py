@@ -11,6 +11,7 @@ from perfnb.simulate.truth import order_cents
 from perfnb.simulate.world import DEVICES
 
 EVENTS = ("visit", "view_item", "add_to_cart", "checkout", "order")
+OTHER = (1, 0, 0)  # by device, the one to look around on
 GAPS = ((5, 90), (20, 240), (15, 180), (60, 420))  # seconds from one event to the next, at least and at most
 
 
@@ -19,6 +20,8 @@ class Visits:
     """One chunk's visits by person and time; `depth` is the index of the last of EVENTS."""
 
     person: np.ndarray  # number in the whole shop
+    second: np.ndarray  # under the person's other id
+    refused: np.ndarray  # by someone who is not to be followed
     segment: np.ndarray
     device: np.ndarray
     country: np.ndarray
@@ -49,8 +52,12 @@ def delivered(people: People, candidates: Candidates, rules: Rules, played: Play
     return np.stack([table.reshape(len(rules.marks), rules.days) for table in tables])
 
 
-def visits(people: People, candidates: Candidates, rules: Rules, played: Played, rng) -> Visits:
-    """The visits of one chunk, with how far each went and when."""
+def visits(people: People, candidates: Candidates, rules: Rules, played: Played, rng, losses) -> Visits:
+    """The visits of one chunk, with how far each went and when.
+
+    `losses` is a generator of its own for what is not seen: it must not disturb
+    what is.
+    """
     c, world = candidates, rules.world
     mark = c.mark[played.contact]
     came = c.click[played.contact] < rules.visit[mark, played.stage]
@@ -82,11 +89,16 @@ def visits(people: People, candidates: Candidates, rules: Rules, played: Played,
     cents[ordered] = order_cents(people, c, rules, at[ordered])
     low, high = world.margin_share
     margin = low + (high - low) * rng.random(at.size)
-    score, nps = _answers(rules, people.device[who], time, depth, rng)
+    two, refuses = _unseen(people, rules, losses)
+    second = two[who] & (outcome < 0)
+    device = np.where(second, np.array(OTHER, np.int8)[people.device[who]], people.device[who])
+    score, nps = _answers(rules, device, time, depth, rng)
     return Visits(
         person=people.number[who],
+        second=second,
+        refused=refuses[who],
         segment=people.segment[who],
-        device=people.device[who],
+        device=device,
         country=people.country[who],
         mark=mark,
         depth=depth,
@@ -97,6 +109,13 @@ def visits(people: People, candidates: Candidates, rules: Rules, played: Played,
         score=score,
         nps=nps,
     )
+
+
+def _unseen(people, rules, rng):
+    """Who looks around on another device than they buy on; who refuses to be followed."""
+    place = people.number - people.number.min()
+    u = rng.random((2, people.size))[:, place]
+    return u[0] < rules.world.second_id, u[1] < np.array(rules.world.refusal)[people.segment]
 
 
 def _apart(person, time, decided):

@@ -30,29 +30,37 @@ def moments(start: date, seconds):
 
 def site(visits: Visits, rules: Rules, start: date):
     """The tables touchpoints, orders and surveys."""
-    row, event = np.nonzero(np.arange(len(EVENTS)) <= visits.depth[:, None])
+    step = np.arange(len(EVENTS))
+    recorded = ~visits.refused[:, None] | (step == len(EVENTS) - 1)
+    row, event = np.nonzero((step <= visits.depth[:, None]) & recorded)
     second = visits.time[row, event]
     # stable: what one person does within one second stays in its order
     order = np.argsort(second.astype(np.int64) * (visits.person.max(initial=0) + 1) + visits.person[row], kind="stable")
     row, event, second = row[order], event[order], second[order]
 
-    numbers, person = np.unique(visits.person, return_inverse=True)
-    users = [f"u{number:07d}" for number in numbers]
+    # the same digits in both ids of a person: who knows that can put them together, as no analyst could
+    numbers, person = np.unique(2 * visits.person.astype(np.int64) + visits.second, return_inverse=True)
+    users = [f"{'uv'[number % 2]}{number // 2:07d}" for number in numbers]
     is_order = event == len(EVENTS) - 1
     order_number = np.where(is_order, np.cumsum(is_order), 0)
     order_ids = [None, *(f"o{k:07d}" for k in range(1, is_order.sum() + 1))]
     value = np.where(is_order, euros(visits.cents[row]), np.nan)
+
+    def told(names, index):
+        """Text that is known of those only who did not refuse."""
+        return words([None, *names], np.where(visits.refused[row], 0, index + 1))
+
     touchpoints = pd.DataFrame(
         {
-            "user_id": words(users, person[row]),
+            "user_id": told(users, person[row]),
             "timestamp": moments(start, second),
             "event": words(EVENTS, event),
-            "channel": words([mark.channel for mark in rules.marks], visits.mark[row]),
-            "campaign": words([mark.campaign for mark in rules.marks], visits.mark[row]),
+            "channel": told([mark.channel for mark in rules.marks], visits.mark[row]),
+            "campaign": told([mark.campaign for mark in rules.marks], visits.mark[row]),
             "stage": words(STAGES, event),
-            "device": words(DEVICES, visits.device[row]),
-            "country": words(COUNTRIES, visits.country[row]),
-            "segment": words(SEGMENTS, visits.segment[row]),
+            "device": told(DEVICES, visits.device[row]),
+            "country": told(COUNTRIES, visits.country[row]),
+            "segment": told(SEGMENTS, visits.segment[row]),
             "order_id": words(order_ids, order_number),
             "value": value,
             "currency": words([None, CURRENCY], is_order.astype(int)),
@@ -64,7 +72,7 @@ def site(visits: Visits, rules: Rules, start: date):
     orders = pd.DataFrame(
         {
             "order_id": words(order_ids, order_number[is_order]),
-            "user_id": words(users, person[bought]),
+            "user_id": told(users, person[row])[is_order],
             "timestamp": moments(start, second[is_order]),
             "value": value[is_order],
             "margin": euros(visits.cents[bought] * visits.margin[bought]),
@@ -76,9 +84,9 @@ def site(visits: Visits, rules: Rules, start: date):
 
 
 def _surveys(visits, users, person, rules, start):
-    row, event = np.nonzero(visits.score)
+    row, event = np.nonzero(np.where(visits.refused[:, None], 0, visits.score))
     second = visits.time[row, event] + np.where(event == 4, 120, 45)
-    praised = np.flatnonzero(visits.nps >= 0)
+    praised = np.flatnonzero((visits.nps >= 0) & ~visits.refused)
     # asked by mail two days after the order
     later = visits.time[praised, 4] + 2 * DAY + (visits.margin[praised] * 40_000).astype(int)
     parts = (
@@ -101,25 +109,30 @@ def _surveys(visits, users, person, rules, start):
 
 
 def campaigns(visits: Visits, delivered, prices, rules: Rules, start: date) -> pd.DataFrame:
-    """The table campaigns: totals of visits, orders and revenue are those of the events."""
+    """The table campaigns: totals of visits, orders and revenue are those of the events that have a channel.
+
+    Platforms count and bill their contacts and clicks, and what is paid by the
+    order, whoever refuses to be followed on the site.
+    """
     named = len(rules.world.marks)
 
     def by_day(chosen, event, weights=None):
         cell = visits.mark[chosen] * rules.days + visits.time[chosen, event] // DAY
         return np.bincount(cell, weights, minlength=named * rules.days).reshape(named, rules.days)
 
-    ordered = np.flatnonzero(visits.depth == 4)
+    followed, bought = ~visits.refused, visits.depth == 4
+    ordered = np.flatnonzero(followed & bought)
     impressions, reach, clicks = delivered[:, :named]
-    orders = by_day(ordered, 4)
+    billed = by_day(np.flatnonzero(bought), 4)
     by_mark = {name: np.array([getattr(m, name) for m in rules.world.marks])[:, None] for name in ("cpm", "cpc", "cpo")}
-    cost = (by_mark["cpm"] * impressions / 1000 + by_mark["cpc"] * clicks) * prices + by_mark["cpo"] * orders
+    cost = (by_mark["cpm"] * impressions / 1000 + by_mark["cpc"] * clicks) * prices + by_mark["cpo"] * billed
     columns = {
         "impressions": impressions,
         "reach": reach,
         "clicks": clicks,
-        "visits": by_day(np.arange(visits.mark.size), 0),
-        "engaged_visits": by_day(np.flatnonzero(visits.depth >= 1), 0),
-        "orders": orders,
+        "visits": by_day(np.flatnonzero(followed), 0),
+        "engaged_visits": by_day(np.flatnonzero(followed & (visits.depth >= 1)), 0),
+        "orders": by_day(ordered, 4),
         "revenue": euros(by_day(ordered, 4, visits.cents[ordered])),
         "cost": euros(cost * 100),
     }

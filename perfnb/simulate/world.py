@@ -98,6 +98,8 @@ class World:
     satisfaction: tuple = (3.9, 3.9, 3.7, 3.0, 4.2)  # mean before rounding to 1-5
     satisfaction_failed: float = 2.2  # checkout without order
     satisfaction_broken: float = 1.5  # checkout on the broken device in the break
+    second_id: float = 0.0  # share who look around on another device than they buy on, under an id of its own
+    refusal: tuple = (0.0, 0.0, 0.0)  # share by segment who refuse to be followed: of them, only orders are recorded
     nps_answers: float = 0.25
     nps_level: float = 7.9
     plan: tuple = (  # (kpi, target per person and day); revenue and cost in EUR
@@ -106,6 +108,12 @@ class World:
         ("revenue", 0.073),
         ("cost", 0.0072),
     )
+
+    def __post_init__(self):
+        if not all(0 <= share <= 1 for share in (self.second_id, *self.refusal)):
+            raise BadParameter(
+                f"world: second_id and refusal must be between 0 and 1, found {self.second_id}, {self.refusal}"
+            )
 
 
 def _campaigns() -> tuple:
@@ -223,11 +231,56 @@ def _benign() -> World:
     )
 
 
-PRESETS = {"default": _default, "benign": _benign}
+def _with(world: World, changes: dict) -> World:
+    """The world with the marks of these channels changed."""
+    return replace(world, marks=tuple(replace(mark, **changes.get(mark.channel, {})) for mark in world.marks))
+
+
+def _harvest() -> World:
+    """Retargeting follows those who are about to buy anyway, bills their clicks, and causes nothing."""
+    meets = {"rate": 0.60, "accept": (0.0, 0.0, 1.0, 0.10), "idle": 0.20, "click": (0.0, 0.0, 0.16, 0.06)}
+    bills = {"cpm": 0.0, "cpc": 0.70}
+    return _with(_default(), {"Retargeting": {**meets, "effect": (0.0, 0.0), "arrival": 0.25, "lost": 0.0, **bills}})
+
+
+def _brand() -> World:
+    """Video and social make the demand, without clicks or returns; it types the brand's name into a search box."""
+    return _with(
+        _default(),
+        {
+            "Paid Video": {"effect": (0.55, 0.16), "returns": 0.0},
+            "Paid Social": {"effect": (0.40, 0.12), "returns": 0.0},
+            "Brand Search": {"accept": (0.0, 0.30, 1.0, 0.30), "effect": (0.0, 0.0), "arrival": 0.50, "lost": 0.02},
+        },
+    )
+
+
+def _delays() -> World:
+    """Between what moves people and their order lie weeks, often more than the usual look-back of 30 days."""
+    world = _default()
+    return replace(world, purchase=replace(world.purchase, rate=0.05), forgetting=replace(world.forgetting, rate=0.01))
+
+
+PRESETS = {
+    "default": _default,
+    "benign": _benign,
+    "harvest": _harvest,
+    "brand": _brand,
+    "delays": _delays,
+    "cross_device": lambda: replace(_default(), second_id=0.55),
+    "consent": lambda: replace(_default(), refusal=(0.45, 0.40, 0.15)),
+}
 
 
 def preset(name: str) -> World:
-    """The world of that name: "default" (strong confounding) or "benign" (last click nearly right)."""
+    """The world of that name.
+
+    "default" (strong confounding), "benign" (last click nearly right), "harvest"
+    (retargeting that causes nothing), "brand" (brand search that catches what
+    video and social made), "delays" (weeks between cause and order). Two are the
+    default world, badly observed: "cross_device" (people look on one device and
+    buy on another) and "consent" (many refuse to be followed).
+    """
     if name not in PRESETS:
         raise BadParameter(f"preset: unknown {name!r}; there are {', '.join(map(repr, PRESETS))}")
     return PRESETS[name]()
