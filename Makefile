@@ -29,6 +29,9 @@ benchmark: .venv/report  ## speed against the named peers, as ratios
 	$(BIN)/python benchmarks/kpi.py
 	$(BIN)/python benchmarks/alerts.py
 	$(BIN)/python benchmarks/before_after.py
+	$(BIN)/python benchmarks/attribution.py
+	$(BIN)/python benchmarks/attribution_truth.py
+	$(BIN)/python benchmarks/attribution_coverage.py
 
 clean:  ## remove the environment and the reports
 	rm -rf .venv reports
