@@ -337,12 +337,15 @@ def attribution(comparison, score, *, moves=None, tests=None, conversion="order"
     if total.empty or not total.iloc[0]:
         named = locale.word(conversion, language)
         return Sentence(locale.text("headline.attribution_none", language, conversion=named))
-    channel = (spread["max"] - spread["min"]).idxmax()
     if (spread["max"] - spread["min"]).max() <= 0.5:
         orders = locale.number(total.iloc[0], language)
         return Sentence(locale.text("headline.attribution_same", language, total=orders))
+    # Channels without cost (Direct, under a rule that leaves it out) hang on the model too, but no money on them.
+    paid = spread[spread.index.isin(models.loc[models["cost"] > 0, "channel"])]
+    spread = spread if paid.empty else paid
+    channel = (spread["max"] - spread["min"]).idxmax()
     said = locale.text(
-        "headline.attribution",
+        "headline.attribution" if paid.empty else "headline.attribution_paid",
         language,
         channel=locale.word(channel, language),
         low=locale.number(spread.loc[channel, "min"], language),

@@ -437,6 +437,37 @@ def test_the_truth_is_told_of_models_that_have_a_distance_only():
     assert "would misplace €50 of cost" in said
 
 
+def changes(*rows):
+    columns = ["channel", "cost", "change", "change_low", "change_high"]
+    return pd.DataFrame(rows, columns=columns).assign(model="last", against="markov", currency="EUR")
+
+
+def test_what_a_change_of_model_would_move_is_told_apart_from_chance():
+    found = comparison_of([("u", 0, "visit", "A", None), ("u", 1, "visit", "B", None), ("u", 2, "order", "x", 1)])
+    moved = changes(("A", 600, 100, 50, 150), ("B", 400, -60, -130, 10), ("C", 0, -40, -60, -20))
+    said = both(sentences.attribution, found, NONE, moves=moved)
+    assert "follow “Markov chain” instead of “Last touch” would move €100 of €1,000, €70 of it beyond what" in said
+    still = both(sentences.attribution, found, NONE, moves=changes(("A", 600, 0, 0, 0)))
+    assert "would move" not in still
+
+
+@pytest.mark.parametrize(("days", "expected"), [(365, "over some 365 days"), (366, "needs more than a year")])
+def test_the_test_that_settles_most_is_named_with_its_days(days, expected):
+    found = comparison_of([("u", 0, "visit", "A", None), ("u", 1, "visit", "B", None), ("u", 2, "order", "x", 1)])
+    row = {"channel": "B", "at_stake": 1234.4, "test_days": days, "currency": "EUR"}
+    said = both(sentences.attribution, found, NONE, tests=pd.DataFrame([row]))
+    assert "Test B first: €1,234 hang on the choice of model" in said and expected in said
+    said = both(sentences.attribution, found, NONE, tests=pd.DataFrame([row]).assign(at_stake=0.0))
+    assert "Test B" not in said
+
+
+def test_where_money_is_spent_the_headline_is_of_a_channel_that_costs_some():
+    ws = shop_with_truth()
+    found = attribution.compare([attribution.rules(ws.touchpoints)], campaigns=ws.campaigns)
+    said = both(sentences.attribution, found, NONE)
+    assert said.startswith("Search earns between 0 and 1 of 1 orders") and "no other channel that costs money" in said
+
+
 # Text from data
 
 
