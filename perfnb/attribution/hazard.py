@@ -8,15 +8,16 @@ import pandas as pd
 
 from perfnb import journey
 from perfnb.attribution import noise
+from perfnb.attribution.credit import BASELINE
 from perfnb.attribution.paths import GROUPS
 from perfnb.errors import BadParameter, PerfnbError
 from perfnb.period import Period, duration
 
-BASELINE = "(baseline)"
 HALF_LIVES = (1.0, 2.0, 4.0, 7.0, 14.0, 30.0)  # days
 _DAY = 86_400_000_000
 _CLOSE = 1e-7  # of all conversions: how far another round may still move them
 _ROUNDS = 2_000
+_RIDGE = 1e-10
 
 
 def hazard(touchpoints, *, half_life=None, **counting):
@@ -41,27 +42,31 @@ def hazard(touchpoints, *, half_life=None, **counting):
     conversion outside of that is of "(no touch)" and teaches nothing. So those who
     do not convert matter as much as those who do, and `nulls` may not be "none".
 
-    Intervals are those of the coefficients at the half-life that was chosen, by the
-    infinitesimal jack-knife over groups of persons.
+    Intervals are those of the delete-one-group jack-knife at the half-life that was
+    chosen: mu and the betas, none below 0, are fitted anew without each of 64 groups of
+    persons. No limit lies above all conversions, nor all value, of the events.
 
     Returns one row per touchpoint: model ("hazard"), channel, credit (conversions)
     with low and high (95 %), share (0-1) with share_low and share_high, value with
-    value_low and value_high, currency, half_life (days). Credit and value add up to
+    value_low and value_high, currency, definition, half_life (days). Credit and value add up to
     the events with the rows "(baseline)" and "(no touch)". No rows where nobody
     converted.
     """
     seen = _seen(touchpoints, counting)
     table = {"untouched": seen.untouched, "has_value": seen.has_value, "currency": seen.currency}
+    table["definition"] = journey.Counting(**counting).definition
     if not seen.conversions.size:
         none, by_group = np.zeros(0), np.zeros((0, GROUPS))
-        return noise.table("hazard", [], none, none, credit_out=by_group, value_out=by_group, **table, half_life=none)
+        found = noise.table("hazard", [], none, none, credit_out=by_group, value_out=by_group, **table, half_life=none)
+        return _within(found)
     tried = HALF_LIVES if half_life is None else (_days(half_life),)
     best = max((_fitted(seen, days) for days in tried), key=lambda fit: fit.log_likelihood)
     credit, value, credit_out, value_out = _credited(seen, best)
     names = [*seen.names, BASELINE]
-    return noise.table(
+    found = noise.table(
         "hazard", names, credit, value, credit_out=credit_out, value_out=value_out, **table, half_life=best.half_life
     )
+    return _within(found)
 
 
 def half_lives(touchpoints, **counting):
@@ -82,14 +87,16 @@ def half_lives(touchpoints, **counting):
 
 @dataclass(frozen=True)
 class _Seen:
-    """What the engine counted; `row`, `channel`, `age` (days) and `touches` are of touches that led to a conversion."""
+    """What the engine counted. A pattern is what touches of which ages led to a conversion: `row` (the pattern),
+    `channel`, `age` (days) and `touches` are of its touches."""
 
     names: list
-    row: np.ndarray  # the conversion
+    row: np.ndarray
     channel: np.ndarray
     age: np.ndarray
     touches: np.ndarray
-    conversions: np.ndarray  # at one instant of one person
+    pattern: np.ndarray  # of the conversions at one instant of one person, as the next three
+    conversions: np.ndarray
     value: np.ndarray
     group: np.ndarray
     lasted: np.ndarray  # (channels, GROUPS, days): touches that were watched until this day of theirs
@@ -101,14 +108,23 @@ class _Seen:
 
 @dataclass(frozen=True)
 class _Fit:
-    """`weights`: conversions expected of each channel and of the baseline; `features`: their hazard by conversion,
-    for one expected conversion; `exposure` (…, GROUPS): the share of each that lies in a group."""
+    """`weights`: conversions expected of each channel and of the baseline; `features`: their hazard by pattern, for
+    one expected conversion; `exposure` (…, GROUPS): the share of each that lies in a group."""
 
     half_life: float
     log_likelihood: float
     weights: np.ndarray
     features: object
     exposure: np.ndarray
+
+
+def _within(table):
+    """The same with no limit above the sum of the rows."""
+    highs = {
+        high: table[high].clip(upper=np.maximum(table[name], table[name].sum()))
+        for name, high in (("credit", "high"), ("value", "value_high"))
+    }
+    return table.assign(**highs)
 
 
 def _days(half_life):
@@ -136,24 +152,42 @@ def _seen(touchpoints, counting):
     has_value = bool(found["value"].notna().any())
     currency = touchpoints.currency("value")
     if alone.all():
-        return _Seen([], *[np.zeros(0)] * 7, np.zeros((0, GROUPS, 0)), np.zeros(GROUPS), untouched, has_value, currency)
+        return _Seen([], *[np.zeros(0)] * 8, np.zeros((0, GROUPS, 0)), np.zeros(GROUPS), untouched, has_value, currency)
     exposed = _exposed(touchpoints, rule, counting)
     names = sorted(set(exposed["label"]) | set(found.loc[~alone, "label"]))
     found, group, amounts = found[~alone], group[~alone], [amount[~alone] for amount in amounts]
     _, first, row = np.unique(found["id"].to_numpy(), return_index=True, return_inverse=True)
-    channel = pd.Categorical(found["label"], names).codes
+    channel = pd.Categorical(found["label"], names).codes.astype(int)
     age, touches = found["age"].to_numpy(int), found["touches"].to_numpy(float)
     places = pd.Categorical(exposed["label"], names).codes, exposed["part"].map(_group).to_numpy(int)
     last = exposed["last_day"].to_numpy(int)
     lasted = np.zeros((len(names), GROUPS, max(last.max(initial=0), age.max()) + 1))
     np.add.at(lasted, (*places, last), exposed["touches"].to_numpy(float))
     # A touch that counts only in the journeys that convert (direct dropped elsewhere) was watched until they did.
-    unseen = lasted.sum(axis=(1, 2)) == 0
-    led = unseen[channel]
+    unseen = np.ones((len(names), GROUPS), bool)
+    unseen[places] = False
+    led = unseen[channel, group]
     np.add.at(lasted, (channel[led], group[led], age[led]), touches[led])
     watched = np.bincount(places[1], exposed["days"].to_numpy(float), GROUPS)
+    shown, pattern = _patterns(row, channel * lasted.shape[2] + age, touches)
+    is_shown = np.isin(row, shown)
+    of_touch = (column[is_shown] for column in (pattern[row], channel, age, touches))
     of_conversion = (column[first] for column in (*amounts, group))
-    return _Seen(names, row, channel, age, touches, *of_conversion, lasted, watched, untouched, has_value, currency)
+    return _Seen(names, *of_touch, pattern, *of_conversion, lasted, watched, untouched, has_value, currency)
+
+
+def _patterns(row, kind, touches):
+    """One row of each pattern, and the pattern of each row, from how many touches of each kind the rows have.
+
+    Rows are told apart by sums of 64 random bits a kind: two of a million patterns would be taken for one
+    in some 1 of 10 million cases.
+    """
+    kinds, kind = np.unique(kind, return_inverse=True)
+    bits = np.random.default_rng(0).integers(2**64, size=kinds.size, dtype=np.uint64)
+    key = np.zeros(row.max() + 1, np.uint64)
+    np.add.at(key, row, bits[kind] * touches.astype(np.uint64))
+    _, shown, pattern = np.unique(key, return_index=True, return_inverse=True)
+    return shown, pattern
 
 
 def _group(digits):
@@ -237,41 +271,47 @@ def _fitted(seen, half_life):
     exposure = np.vstack([seen.lasted @ np.cumsum(kernel), seen.watched])
     total = exposure.sum(axis=1)
     total = np.where(total > 0, total, 1.0)
-    size, baseline = seen.conversions.size, len(seen.names)
-    rows = np.concatenate([seen.row, np.arange(size)])
-    columns = np.concatenate([seen.channel, np.full(size, baseline)])
-    amounts = np.concatenate([seen.touches * kernel[seen.age], np.ones(size)])
-    features = sparse.csr_array((amounts / total[columns], (rows, columns)), shape=(size, baseline + 1))
-    weights, log_likelihood = _likeliest(features, seen.conversions)
+    n = np.bincount(seen.pattern, seen.conversions)
+    baseline = len(seen.names)
+    rows = np.concatenate([seen.row, np.arange(n.size)])
+    columns = np.concatenate([seen.channel, np.full(n.size, baseline)])
+    amounts = np.concatenate([seen.touches * kernel[seen.age], np.ones(n.size)])
+    features = sparse.csr_array((amounts / total[columns], (rows, columns)), shape=(n.size, baseline + 1))
+    # Where touches and baseline explain the same, it is the touches': the baseline begins with next to nothing.
+    weights = np.full(baseline + 1, n.sum() / (baseline + 1))
+    weights[-1] *= 1e-6
+    weights, log_likelihood = _likeliest(features, n, np.ones(baseline + 1), weights)
     return _Fit(half_life, log_likelihood, weights, features, exposure / total[:, None])
 
 
-def _likeliest(features, n):
-    """Weights w >= 0 that maximise sum n log(features w) - sum w, and the maximum.
+def _likeliest(features, n, exposure, weights):
+    """Weights w >= 0 that maximise sum n log(features w) - exposure w, from some above 0 on, and the maximum.
 
     Each round is one step of the EM algorithm, which keeps the weights at or above 0 and never loses
-    likelihood, and one of Newton's where that gains more. Concave: with all gradients at most g above 0, the
+    likelihood, and one of Newton's where that gains more. Concave: with all slopes at most g, the
     likelihood is within g × conversions of its maximum.
     """
+    from scipy import sparse
+
     total = n.sum()
-    columns = features.shape[1]
-    # Where touches and baseline explain the same, it is the touches': the baseline begins with next to nothing.
-    weights = np.full(columns, total / columns)
-    weights[-1] *= 1e-6
+    turned = features.T.tocsr()
+    lengths = np.diff(features.indptr)
 
     def likelihood(w):
         rate = features @ w
-        return n @ np.log(rate) - w.sum() if rate.min() > 0 else -np.inf
+        return (n * np.log(rate)).sum() - exposure @ w if rate.min() > 0 else -np.inf
 
     for _ in range(_ROUNDS):
-        gain = features.T @ (n / (features @ weights))
-        if gain.max() < 1 + _CLOSE and (weights * abs(gain - 1)).max() < _CLOSE * total:
+        gain = turned @ (n / (features @ weights))
+        slope = gain - exposure
+        if slope.max() < _CLOSE and (weights * abs(slope)).max() < _CLOSE * total:
             return weights, likelihood(weights)
-        weights = weights * gain
+        weights = np.divide(weights * gain, exposure, out=np.zeros_like(weights), where=exposure > 0)
         rate = features @ weights
-        slope = features.T @ (n / rate) - 1
-        scaled = features.multiply((np.sqrt(n) / rate)[:, None]).tocsr()
-        step = _step(weights, slope, (scaled.T @ scaled).toarray())
+        slope = turned @ (n / rate) - exposure
+        bent = np.repeat(n / rate**2, lengths) * features.data
+        bent = sparse.csr_array((bent, features.indices, features.indptr), shape=features.shape)
+        step = _step(weights, slope, (turned @ bent).toarray())
         before = likelihood(weights)
         tried = (weights + step / 4**k for k in range(6))
         weights = next((w for w in tried if likelihood(w) > before), weights)
@@ -281,51 +321,40 @@ def _likeliest(features, n):
 
 
 def _step(weights, slope, curvature):
-    """Newton's step within weights >= 0: what would fall below stops at 0, and the others answer to that."""
-    free = (weights > 0) | (slope > 0)
-    step = np.zeros_like(weights)
-    while free.any():
-        step[free] = np.linalg.lstsq(
-            curvature[np.ix_(free, free)], slope[free] - curvature[np.ix_(free, ~free)] @ step[~free], rcond=1e-12
-        )[0]
-        below = free & (weights + step < 0)
-        if not below.any():
-            break
-        step[below] = -weights[below]
-        free &= ~below
-    return np.maximum(step, -weights)
+    """Newton's step within weights >= 0: the best such step where the likelihood is taken for a parabola."""
+    from scipy.optimize import nnls
+
+    scale = np.sqrt(np.diag(curvature))
+    scale = np.where(scale > 0, scale, 1.0)
+    values, vectors = np.linalg.eigh(curvature / np.outer(scale, scale))
+    # Among columns that explain the same a trace of the identity decides: their weights move least.
+    lengths = np.sqrt(np.maximum(values, 0) + _RIDGE)
+    turned = vectors.T @ (weights * scale)
+    target = lengths * turned + (vectors.T @ (slope / scale)) / lengths
+    return nnls(lengths[:, None] * vectors.T, target, maxiter=100 * scale.size)[0] / scale - weights
 
 
 def _credited(seen, fit):
-    """Credit and value by column, and both with each group left out.
+    """Credit and value by column, and both fitted anew with each group left out, scaled to all."""
+    amounts = seen.conversions, seen.value
+    n, value = (np.bincount(seen.pattern, amount) for amount in amounts)
+    out = np.zeros((2, fit.weights.size, GROUPS))
+    for left in range(GROUPS):
+        mine = seen.group == left
+        rest, worth = (
+            whole - np.bincount(seen.pattern[mine], amount[mine], whole.size)
+            for whole, amount in zip((n, value), amounts, strict=True)
+        )
+        still = rest > 0
+        if still.any():
+            features, rest = fit.features[still], rest[still]
+            # From the weights of all persons on, it is few rounds.
+            weights, _ = _likeliest(features, rest, 1 - fit.exposure[:, left], fit.weights)
+            out[:, :, left] = _parts(features, weights, rest), _parts(features, weights, worth[still])
+    credit_out, value_out = out * (GROUPS / (GROUPS - 1))
+    return *(_parts(fit.features, fit.weights, amount) for amount in (n, value)), credit_out, value_out
 
-    The weights without a group are one step of Newton's away from those of all (Jaeckel 1972, The infinitesimal
-    jackknife), and credit follows them in a straight line: nothing is fitted again.
-    """
-    from scipy import sparse
 
-    rate = fit.features @ fit.weights
-    part = fit.features.multiply(1 / rate[:, None]).tocsr()
-    size = seen.conversions.size
-    grouped = [
-        (sparse.csr_array((amount, (seen.group, np.arange(size))), shape=(GROUPS, size)) @ part).toarray().T
-        for amount in (seen.conversions, seen.value)
-    ]
-    curvatures = [
-        (part.multiply(amount[:, None]).tocsr().T @ part).toarray() for amount in (seen.conversions, seen.value)
-    ]
-    score = grouped[0] - fit.exposure
-    swing = score - score.mean(axis=1, keepdims=True)
-    # A weight of 0 whose slope is 0 but for noise may as well be above; another stays 0 in every group.
-    free = score.sum(axis=1) > -2 * np.sqrt((swing**2).sum(axis=1))
-    free |= fit.weights > 0
-    moved = np.zeros_like(score)
-    moved[free] = -np.linalg.pinv(curvatures[0][np.ix_(free, free)], rcond=1e-12, hermitian=True) @ swing[free]
-    moved *= GROUPS / (GROUPS - 1)
-    found = []
-    for sums, curvature in zip(grouped, curvatures, strict=True):
-        credit = fit.weights * sums.sum(axis=1)
-        turned = np.diag(sums.sum(axis=1)) - fit.weights[:, None] * curvature
-        found.append((credit, noise.leave_out(fit.weights[:, None] * sums) + turned @ moved))
-    (credit, credit_out), (value, value_out) = found
-    return credit, value, credit_out, value_out
+def _parts(features, weights, amount):
+    """What each column gets of amounts by row, in proportion to its hazard there."""
+    return weights * (features.T @ (amount / (features @ weights)))
