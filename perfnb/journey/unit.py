@@ -112,38 +112,15 @@ def journeys_sql(touchpoints, *, keep=(), **counting):
     journey of its own.
     """
     rule = Counting(**counting)
-    touchpoints.require("user_id", "timestamp", "event", rule.touchpoint, *keep)
-    kept = "".join(f", {identifier(name)} AS {identifier(name)}" for name in keep)
+    log = _log(touchpoints, rule, keep)
     names = "".join(f", {identifier(name)}" for name in keep)
-    seen = counted = ""
-    timeless = "u IS NULL OR t IS NULL"
-    if rule.period is not None:
-        since, until = rule.period.micros()
-        seen, counted = f" WHERE t IS NULL OR t < {until}", f" WHERE t >= {since}"
-        timeless = f"u IS NULL AND t >= {since}"
-    log = f"""SELECT user_id AS u, {touchpoints.micros()} AS t, event,
-  {label(identifier(rule.touchpoint))} AS label, {touchpoints.column("value", "DECIMAL(18, 6)")} AS value{kept}
-  FROM {{table}} AS source"""
-    # Conversions and touches read the log each for itself: an engine that keeps what is read twice would keep it whole.
-    events = f"(SELECT * FROM ({log}) AS log{seen}) AS events"
     # Equal times: a touch at the very moment of a conversion leads to it, and touches stand in the order of
     # their labels, so that the order of rows decides nothing.
     tie = ", ".join(["label", *(identifier(name) for name in keep)])
-    closing = [
-        f"endings AS (SELECT u, t, COUNT(*) AS n, SUM(value) AS value FROM {events} "
-        f"WHERE event = {literal(rule.conversion)} GROUP BY u, t)",
-        f"closing AS (SELECT * FROM endings WHERE {_KNOWN})",
-    ]
-    if rule.count == "first":
-        closing[1] = (
-            "closing AS (SELECT e.u, e.t, e.n, e.value FROM endings AS e JOIN (SELECT u, MIN(t) AS t FROM endings "
-            f"WHERE {_KNOWN} GROUP BY u) AS f ON e.u = f.u AND e.t = f.t)"
-        )
     parts = [
-        f"WITH events AS (SELECT * FROM {events})",
-        *closing,
-        f"converted AS (SELECT * FROM closing{counted})",
-        *(_overlapping if rule.repeats == "overlap" else _reset)(rule, events, names, len(keep)),
+        f"WITH events AS (SELECT * FROM {log})",
+        *_conversions(log, rule),
+        *(_overlapping if rule.repeats == "overlap" else _reset)(log, rule, names, len(keep)),
         *_without_direct(rule, names, tie),
         f"""followed AS (SELECT touched.*, LAG(label) OVER (PARTITION BY u, ends ORDER BY t, {tie}) AS before
   FROM touched)""",
@@ -152,32 +129,71 @@ def journeys_sql(touchpoints, *, keep=(), **counting):
         f"""untouched AS (SELECT c.u, c.t, c.n, c.value FROM converted AS c
   LEFT JOIN (SELECT DISTINCT u, ends FROM touched WHERE ends IS NOT NULL) AS j ON c.u = j.u AND c.t = j.ends
   WHERE j.u IS NULL
-  UNION ALL SELECT NULL, t, n, value FROM endings WHERE {timeless})""",
+  UNION ALL SELECT NULL, t, n, value FROM endings WHERE {_nowhere(rule)})""",
     ]
     return ",\n".join(parts)
 
 
-def _reset(rule, events, names, kept):
-    """`placed`, the touches with the next conversion of their person, and `reached`, those of a journey."""
-    conditions = ["is_end = 0", *_conditions(rule)]
+def _log(touchpoints, rule, keep):
+    """The log as a subquery, up to the period's end.
+
+    Conversions and touches read it each for itself: an engine that keeps what is read twice would keep it whole.
+    """
+    touchpoints.require("user_id", "timestamp", "event", rule.touchpoint, *keep)
+    kept = "".join(f", {identifier(name)} AS {identifier(name)}" for name in keep)
+    seen = "" if rule.period is None else f" WHERE t IS NULL OR t < {rule.period.micros()[1]}"
+    return f"""(SELECT * FROM (SELECT user_id AS u, {touchpoints.micros()} AS t, event,
+  {label(identifier(rule.touchpoint))} AS label, {touchpoints.column("value", "DECIMAL(18, 6)")} AS value{kept}
+  FROM {{table}} AS source) AS log{seen}) AS events"""
+
+
+def _conversions(log, rule):
+    """`endings`, every conversion; `closing`, those that end a journey; `converted`, those of them that count."""
+    counted = "" if rule.period is None else f" WHERE t >= {rule.period.micros()[0]}"
+    first = f"(SELECT u, MIN(t) AS t FROM endings WHERE {_KNOWN} GROUP BY u)"
+    closing = {
+        "every": f"SELECT * FROM endings WHERE {_KNOWN}",
+        "first": f"SELECT e.u, e.t, e.n, e.value FROM endings AS e JOIN {first} AS f ON e.u = f.u AND e.t = f.t",
+    }
+    return [
+        f"""endings AS (SELECT u, t, COUNT(*) AS n, SUM(value) AS value FROM {log}
+  WHERE event = {literal(rule.conversion)} GROUP BY u, t)""",
+        f"closing AS ({closing[rule.count]})",
+        f"converted AS (SELECT * FROM closing{counted})",
+    ]
+
+
+def _nowhere(rule):
+    """SQL for conversions that count and whose person or time is not known."""
+    return "u IS NULL OR t IS NULL" if rule.period is None else f"u IS NULL AND t >= {rule.period.micros()[0]}"
+
+
+def _moments(log, rule, names="", kept=0):
+    """`moments`: touches, and conversions that end a journey."""
     nulls = ", NULL" * kept
     those = " AND u IN (SELECT u FROM converted)" if rule.nulls == "none" else ""
+    return f"""moments AS (SELECT u, t, 0 AS is_end, label, CAST(NULL AS BIGINT) AS n,
+  CAST(NULL AS DECIMAL(38, 6)) AS value{names} FROM {log} WHERE {rule.touch} AND {_KNOWN}{those}
+  UNION ALL SELECT u, t, 1 AS is_end, NULL, n, value{nulls} FROM closing)"""
+
+
+def _reset(log, rule, names, kept):
+    """`placed`, the touches with the next conversion of their person, and `reached`, those of a journey."""
+    conditions = ["is_end = 0", *_conditions(rule)]
     return [
-        f"""moments AS (SELECT u, t, 0 AS is_end, label, CAST(NULL AS BIGINT) AS n,
-  CAST(NULL AS DECIMAL(38, 6)) AS value{names} FROM {events} WHERE {rule.touch} AND {_KNOWN}{those}
-  UNION ALL SELECT u, t, 1 AS is_end, NULL, n, value{nulls} FROM closing)""",
+        _moments(log, rule, names, kept),
         """placed AS (SELECT moments.*, MIN(CASE WHEN is_end = 1 THEN t END) OVER (PARTITION BY u
   ORDER BY t DESC, is_end DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS ends FROM moments)""",
         f"reached AS (SELECT u, ends, t, label{names} FROM placed WHERE {' AND '.join(conditions)})",
     ]
 
 
-def _overlapping(rule, events, names, kept):
+def _overlapping(log, rule, names, kept):
     columns = names.replace(", ", ", e.")
     inside = "" if rule.window is None else f" AND c.t - e.t <= {rule.window}"
     conditions = _conditions(rule)
     return [
-        f"touches AS (SELECT u, t, label{names} FROM {events} WHERE {rule.touch} AND {_KNOWN})",
+        f"touches AS (SELECT u, t, label{names} FROM {log} WHERE {rule.touch} AND {_KNOWN})",
         f"""placed AS (SELECT e.u, c.t AS ends, e.t, e.label{columns} FROM touches AS e
   JOIN converted AS c ON e.u = c.u AND e.t <= c.t{inside}
   UNION ALL SELECT e.u, NULL, e.t, e.label{columns} FROM touches AS e
@@ -256,7 +272,8 @@ def walks_sql(touchpoints, *, order, grouped=True, **counting):
     (of the conversions right after the touch).
     """
     rule = Counting(**counting)
-    ctes = journeys_sql(touchpoints, **counting).split(",\nplaced AS (")[0]
+    log = _log(touchpoints, rule, ())
+    ctes = ",\n".join([*_conversions(log, rule), _moments(log, rule)])
     frame = "PARTITION BY m.u ORDER BY m.t, m.is_end, m.label"
     # Of the touch that lies `order` back it matters only whether it is there.
     lags = "".join(
@@ -280,10 +297,9 @@ def walks_sql(touchpoints, *, order, grouped=True, **counting):
     touch = " AND ".join(["is_end = 0", *_conditions(rule)])
     part = GROUP.format("CAST(w.u AS VARCHAR)") if grouped else "''"
     alone = GROUP.format("CAST(t AS VARCHAR)") if grouped else "''"
-    timeless = "u IS NULL OR t IS NULL" if rule.period is None else f"u IS NULL{seen}"
     names = [f"s{k}" for k in range(order + 1)]
     keys = ", ".join([*names, "following", "converts", "part"])
-    return f"""{ctes},
+    return f"""WITH {ctes},
 walked AS (SELECT m.u, m.t, m.is_end, m.label, m.n, m.value, LEAD(m.label) OVER ({frame}) AS following,
   LEAD(m.value) OVER ({frame}) AS won{lags},
   MIN(CASE WHEN m.is_end = 1 THEN m.t END) OVER ({frame} ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS ends
@@ -296,4 +312,4 @@ walks AS (SELECT CASE WHEN is_end = 0 THEN label END AS s0, {", ".join(states)},
   WHERE ({touch}) OR (is_end = 1 AND NOT COALESCE({one}, FALSE){seen}))
 SELECT {keys}, CAST(SUM(n) AS DOUBLE) AS weight, CAST(SUM(value) AS DOUBLE) AS value FROM walks GROUP BY {keys}
 UNION ALL SELECT {", ".join("NULL" for _ in names)}, NULL, 1, {alone}, CAST(SUM(n) AS DOUBLE),
-  CAST(SUM(value) AS DOUBLE) FROM endings WHERE {timeless} GROUP BY {alone} HAVING COUNT(*) > 0"""
+  CAST(SUM(value) AS DOUBLE) FROM endings WHERE {_nowhere(rule)} GROUP BY {alone} HAVING COUNT(*) > 0"""
