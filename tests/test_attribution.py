@@ -493,3 +493,16 @@ def test_heuristics_equal_channelattribution_2_2_5_on_its_sample():
         rows = rows.set_index("channel").reindex(expected.index)
         np.testing.assert_allclose(rows["credit"], expected[f"{model}_touch_conversions"], atol=1e-8)
         np.testing.assert_allclose(rows["value"], expected[f"{model}_touch_value"], atol=1e-7)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("model", ["markov", "shapley", "probabilistic", "hazard"])
+def test_touches_get_what_the_model_credits_to_their_channel_and_every_order_once(engine, model):
+    table = events(LOG, COLUMNS, engine=engine)
+    fitted = getattr(attribution, model)(table)
+    found = attribution.credit(table, model=model, by=["channel", "date"])
+    assert found["credit"].sum() == pytest.approx(ORDERS) and found["value"].sum() == pytest.approx(VALUE)
+    pd.testing.assert_frame_equal(found, attribution.credit(table, model=fitted, by=["channel", "date"]))
+    placed = found.groupby("channel")[["credit", "unplaced"]].agg({"credit": "sum", "unplaced": "first"}).sum(axis=1)
+    wanted = fitted.set_index("channel")["credit"]
+    np.testing.assert_allclose(placed.reindex(wanted.index).fillna(0.0), wanted, atol=1e-6)

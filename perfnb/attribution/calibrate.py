@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from perfnb.attribution.compare import OWN_ROWS
-from perfnb.attribution.hazard import BASELINE
+from perfnb.attribution.noise import BASELINE
 from perfnb.errors import BadParameter, MissingColumns
 
 COLUMNS = (

@@ -5,11 +5,12 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from perfnb.attribution.noise import COLUMNS
+from perfnb.attribution.noise import BASELINE, COLUMNS
 from perfnb.engine import identifier, label
 from perfnb.errors import BadParameter
+from perfnb.journey import NO_TOUCH
 
-OWN_ROWS = ("(no touch)", "(baseline)")
+OWN_ROWS = (NO_TOUCH, BASELINE)
 
 
 def compare(credits, *, campaigns=None, truth=None, period=None, by=()):

@@ -4,12 +4,23 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from perfnb.attribution.chain import markov
+from perfnb.attribution.hazard import hazard
+from perfnb.attribution.noise import BASELINE
 from perfnb.attribution.paths import coded
+from perfnb.attribution.probability import probabilistic
 from perfnb.attribution.rules import RULES, credited_sql, rules, segments
+from perfnb.attribution.shapley import shapley
 from perfnb.engine import literal
 from perfnb.errors import BadParameter
 
-BASELINE = "(baseline)"
+# Models that look at all paths at once, and the options that are theirs and not of the counting.
+FITTED = {
+    "markov": (markov, {"order"}),
+    "shapley": (shapley, {"worth", "draws", "seed"}),
+    "probabilistic": (probabilistic, {"least"}),
+    "hazard": (hazard, {"half_life"}),
+}
 _ROUNDS, _CLOSE = 20_000, 1e-10
 
 
@@ -17,12 +28,12 @@ def credit(touchpoints, *, model, by=("channel",), **options):
     """Credit of one model by any columns of a touch: channel, campaign, device, "date" (its day, UTC) …
 
     `model` is the name of a rule (with its options, as `half_life`, and what counts:
-    see `rules`), or a model's result by touchpoint, as `markov` and `shapley` give it.
-    Then every conversion is shared among the touchpoints of its path in proportion to
-    one weight per touchpoint, and a touchpoint's part equally among its touches; the
-    weights are those under which each touchpoint gets just what the model credits to
-    it (iterative proportional fitting, Deming & Stephan 1940), for conversions and for
-    value. Count in the same way as the model did.
+    see `rules`), "markov", "shapley", "probabilistic" or "hazard" (with theirs), or what
+    one of these gave, counted in the same way. Of a model that is no rule, every
+    conversion is shared among the touchpoints of its path in proportion to one weight
+    per touchpoint, and a touchpoint's part equally among its touches; the weights are
+    those under which each touchpoint gets just what the model credits to it (iterative
+    proportional fitting, Deming & Stephan 1940), for conversions and for value.
 
     Returns one row per value of `by` (of touchpoints, under "channel"): model, the
     columns `by`, credit (conversions), value, currency, and for a model's result
@@ -34,12 +45,13 @@ def credit(touchpoints, *, model, by=("channel",), **options):
     if isinstance(by, str) or not by:
         raise BadParameter(f"by {by!r}: expected a list of columns, as ['channel', 'campaign']")
     keys, more = list(by), [name for name in by if name != "channel"]
+    if isinstance(model, str) and model in FITTED:
+        function, own = FITTED[model]
+        model = function(touchpoints, **options)
+        options = {name: option for name, option in options.items() if name not in own}
     if isinstance(model, str):
         if model not in RULES:
-            raise BadParameter(
-                f"model {model!r}: expected one of {', '.join(RULES)}, or the result of another model, "
-                "as credit(touchpoints, model=markov(touchpoints))"
-            )
+            raise BadParameter(f"model {model!r}: expected one of {', '.join([*RULES, *FITTED])}, or a model's result")
         found = rules(touchpoints, models=[model], by=more, intervals=False, **options)
         table = found.groupby(["model", *keys], dropna=False, as_index=False)[["credit", "value"]].sum(min_count=1)
     else:
@@ -68,13 +80,13 @@ def _fitted(touchpoints, model, keys, more, counting):
     placed = weights[0] * (sets.T @ _over(paths.conversions, sets @ weights[0]))
     shares, path = {}, {}
     for name, weight in zip(("counted", "valued"), weights, strict=True):
-        base = weight[-1] if len(names) > len(paths.names) else 0.0
+        base = float(weight[-1]) if len(names) > len(paths.names) else 0.0
         cases = " ".join(
             f"WHEN {literal(one)} THEN {w!r}" for one, w in zip(paths.names, weight.tolist(), strict=False)
         )
         each = f"(CASE label {cases} END / times)" if cases else "CAST(1 AS DOUBLE)"
         path[f"whole_{name}"] = f"SUM({each}) OVER (PARTITION BY u, ends)"
-        shares[name] = f"{each} / (whole_{name} + {base!r})"
+        shares[name] = f"{each} / (whole_{name} + CAST({base!r} AS DOUBLE))"
     sql = credited_sql(
         touchpoints, shares, by=more, counting=counting, path=path,
         touch={"times": "COUNT(*) OVER (PARTITION BY u, ends, label)"},

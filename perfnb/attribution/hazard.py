@@ -8,7 +8,7 @@ import pandas as pd
 
 from perfnb import journey
 from perfnb.attribution import noise
-from perfnb.attribution.credit import BASELINE
+from perfnb.attribution.noise import BASELINE
 from perfnb.attribution.paths import GROUPS
 from perfnb.errors import BadParameter, PerfnbError
 from perfnb.period import Period, duration

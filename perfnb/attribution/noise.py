@@ -8,6 +8,7 @@ from perfnb import intervals
 from perfnb.attribution.paths import GROUPS
 from perfnb.journey import NO_TOUCH
 
+BASELINE = "(baseline)"  # conversions that a model explains by no touch
 _Z = 1.959964
 COLUMNS = (
     *("model", "channel", "credit", "low", "high", "share", "share_low", "share_high"),
