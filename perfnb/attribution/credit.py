@@ -81,12 +81,12 @@ def _fitted(touchpoints, model, keys, more, counting):
     shares, path = {}, {}
     for name, weight in zip(("counted", "valued"), weights, strict=True):
         base = float(weight[-1]) if len(names) > len(paths.names) else 0.0
-        cases = " ".join(
-            f"WHEN {literal(one)} THEN {w!r}" for one, w in zip(paths.names, weight.tolist(), strict=False)
-        )
+        # By way of text: engines take 1e-30 for a decimal of so many digits that nothing else fits.
+        named = zip(paths.names, weight.tolist(), strict=False)
+        cases = " ".join(f"WHEN {literal(one)} THEN CAST('{w!r}' AS DOUBLE)" for one, w in named)
         each = f"(CASE label {cases} END / times)" if cases else "CAST(1 AS DOUBLE)"
         path[f"whole_{name}"] = f"SUM({each}) OVER (PARTITION BY u, ends)"
-        shares[name] = f"{each} / (whole_{name} + CAST({base!r} AS DOUBLE))"
+        shares[name] = f"{each} / (whole_{name} + CAST('{base!r}' AS DOUBLE))"
     sql = credited_sql(
         touchpoints, shares, by=more, counting=counting, path=path,
         touch={"times": "COUNT(*) OVER (PARTITION BY u, ends, label)"},
