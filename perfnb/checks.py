@@ -304,6 +304,8 @@ def totals(table, *, conversion="order", period=None, count="every"):
     whole, table = table, table if period is None else table.between(period)
     if table.moment == "timestamp":
         converted = f"event = {literal(conversion)}"
+        if count not in ("every", "first"):
+            raise BadParameter(f"count {count!r}: expected 'every' or 'first'")
         if count == "first":
             return _first(whole, converted, period)
         sums = (

@@ -105,9 +105,11 @@ def definition(said, language="en"):
 
     said = re.sub(r"(\d{4}-\d\d-\d\d)\.\.(\d{4}-\d\d-\d\d)", days, said)
     terms = _words(language).get("definition", {})
+    # What stands in quotes is a name from the data.
+    parts = re.split("(“[^”]*”)", said)
     for term, translated in terms.items():
-        said = re.sub(rf"\b{term}\b", translated, said)
-    return said
+        parts[::2] = [re.sub(rf"\b{term}\b", translated, part) for part in parts[::2]]
+    return "".join(parts)
 
 
 def _minus(formatted):

@@ -45,7 +45,7 @@ def markov(source, *, order=1, intervals=True, **counting):
         return pd.DataFrame(columns=[*noise.COLUMNS, "removal_effect", "nulls"])
     lost, lost_out = np.zeros((2, len(seen.names))), np.zeros((2, len(seen.names), GROUPS))
     if total:
-        solved = _solved(seen.steps)
+        solved = _solved(seen.steps, visited=intervals)
         lost, lost_out = (
             solved.lost,
             solved.lost[:, :, None] - _influence(seen.steps, solved) if intervals else lost_out,
@@ -129,7 +129,7 @@ class Solved:
     out: np.ndarray
 
 
-def _solved(steps):
+def _solved(steps, visited=False):
     count, size = steps.holds.shape
     inside = (steps.before >= 0) & (steps.after >= 0)
     inner = sparse.csr_array((steps.weight[inside], (steps.before[inside], steps.after[inside])), shape=(count, count))
@@ -144,12 +144,17 @@ def _solved(steps):
         reach, visits = _first_order(chance, ending / out, entering, steps.holds)
     else:
         allowed = np.hstack([~steps.holds, np.ones((count, 1), bool)])
-        columns = np.repeat(ending / out, size + 1, axis=0).reshape(2, size + 1, count)
-        reach = np.array([_iterated(chance, part.T, allowed) for part in columns])
-        visits = _iterated(chance.T.tocsr(), np.repeat(entering[:, None], size + 1, axis=1), allowed)
+        worth = 1 + bool(ending[1].any())
+        columns = np.repeat(ending[:worth] / out, size + 1, axis=0).T
+        found = _iterated(chance, columns, np.tile(allowed, worth))
+        reach = np.zeros((2, count, size + 1))
+        reach[:worth] = found.reshape(count, worth, size + 1).transpose(1, 0, 2)
+        visits = None
+        if visited:
+            visits = _iterated(chance.T.tocsr(), np.repeat(entering[:, None], size + 1, axis=1), allowed)
     arriving = np.tensordot(entering, reach, axes=(0, 1))
     lost = arriving[:, -1:] - arriving[:, :-1]
-    return Solved(reach, visits, np.where(lost < 1e-12 * arriving[:, -1:], 0.0, lost), out)
+    return Solved(reach, visits, np.where(np.abs(lost) < 1e-12 * np.abs(arriving[:, -1:]), 0.0, lost), out)
 
 
 def _first_order(chance, ending, entering, holds):
@@ -195,22 +200,26 @@ def _influence(steps, solved):
     makes. The chain is homogeneous in its weights, so the groups' parts add up to the
     whole.
     """
-    reach = solved.reach
-    found = np.zeros((2, reach.shape[2], GROUPS))
-    start, inner = steps.before == START, (steps.before >= 0) & (steps.after >= 0)
-    start &= steps.after >= 0
-    absorbed = (steps.before >= 0) & (steps.after < 0)
-    rate = solved.visits / solved.out[:, None]
-    for k, amount in enumerate((steps.weight, steps.value)):
-        parts = np.zeros((steps.weight.size, reach.shape[2]))
-        parts[start] = steps.weight[start, None] * reach[k][steps.after[start]]
-        come, go = steps.before[inner], steps.after[inner]
-        parts[inner] = steps.weight[inner, None] * rate[come] * (reach[k][go] - reach[k][come])
-        come = steps.before[absorbed]
-        gain = np.where(steps.after[absorbed] == CONVERTED, amount[absorbed], 0.0)
-        parts[absorbed] = rate[come] * (gain[:, None] - steps.weight[absorbed, None] * reach[k][come])
-        for column in range(reach.shape[2]):
-            found[k, column] = np.bincount(steps.group, parts[:, column], GROUPS)
+    reach, count = np.concatenate(list(solved.reach), axis=1), solved.out.size
+    rate = np.tile(solved.visits / solved.out[:, None], 2)
+    found = np.zeros((reach.shape[1], GROUPS))
+    rows = np.argsort(steps.group, kind="stable")
+    for number, part in enumerate(np.split(rows, np.searchsorted(steps.group[rows], np.arange(1, GROUPS)))):
+        before, after, weight, value = (
+            column[part] for column in (steps.before, steps.after, steps.weight, steps.value)
+        )
+        start, leaves = (before == START) & (after >= 0), before >= 0
+        inner = after[leaves] >= 0
+        states, place = np.unique(before[leaves], return_inverse=True)
+        walks = sparse.csr_array(
+            (weight[leaves][inner], (place[inner], after[leaves][inner])), shape=(states.size, count)
+        )
+        paid = after[leaves] == CONVERTED
+        gain = [np.bincount(place, np.where(paid, amount[leaves], 0.0), states.size) for amount in (weight, value)]
+        change = walks @ reach - np.bincount(place, weight[leaves], states.size)[:, None] * reach[states]
+        change += np.repeat(gain, solved.reach.shape[2], axis=0).T
+        found[:, number] = weight[start] @ reach[after[start]] + np.einsum("sc,sc->c", rate[states], change)
+    found = found.reshape(2, -1, GROUPS)
     return found[:, -1:] - found[:, :-1]
 
 

@@ -33,14 +33,17 @@ def compare(credits, *, campaigns=None, truth=None, period=None, by=()):
     model, so cost adds up too; ratios without a base are null. No rows where no model
     has any.
     """
+    if isinstance(by, str):
+        raise BadParameter(f"by {by!r}: expected a list of columns, as [{by!r}]")
     keys = ["channel", *by]
     known = [part for part in credits if len(part)]
-    missing = [name for part in known for name in keys if name not in part]
+    missing = [name for part in known for name in ("model", *keys, "credit") if name not in part]
     if missing:
         raise BadParameter(f"credits: a model has no column {missing[0]!r}. Give it the same by={list(by)!r}")
     if not known:
         return pd.DataFrame(columns=["model", *keys, *_FIGURES, "currency", "definition"])
-    table = pd.concat([part[["model", *keys, *COLUMNS[2:-1]]] for part in known])
+    wanted = ["model", *keys, *COLUMNS[2:-1]]
+    table = pd.concat([part.reindex(columns=wanted).astype(_types(keys)) for part in known])
     twice = table.loc[table.duplicated(["model", *keys]), "model"]
     if len(twice):
         raise BadParameter(
@@ -48,7 +51,7 @@ def compare(credits, *, campaigns=None, truth=None, period=None, by=()):
             "Give each model once, with one row per channel"
         )
     currencies = set(table["currency"].dropna())
-    cost = _cost(campaigns, period, currencies, keys)
+    cost = _cost(campaigns, period, currencies, keys).astype(_types(keys))
     if truth is not None and not truth.absent and not by:
         table = pd.concat([table, _truth(truth, period, currencies)])
     if len(currencies) > 1:
@@ -56,6 +59,7 @@ def compare(credits, *, campaigns=None, truth=None, period=None, by=()):
     table = _everywhere(table, cost, keys)
     table["currency"] = next(iter(currencies), None)
     said = dict.fromkeys(part["definition"].iloc[0] for part in known if "definition" in part)
+    said.pop("", None)
     table["definition"] = "; ".join(said)
     return table[["model", *keys, *_FIGURES, "currency", "definition"]]
 
@@ -78,7 +82,8 @@ def _everywhere(table, cost, keys):
     table.loc[real & has_value, "value"] = table.loc[real & has_value, "value"].fillna(0.0)
     for name in COLUMNS[2:-2]:
         table[name] = table[name].astype(float)
-    table["share"] = table["credit"] / table.groupby("model")["credit"].transform("sum")
+    whole = table.groupby("model")["credit"].transform("sum")
+    table["share"] = table["credit"] / whole.where(whole > 0)
     for end in ("", "_low", "_high"):
         table[f"roas{end}"] = _ratio(table[f"value{end}"], table["cost"])
     table["cost_per_order"] = _ratio(table["cost"], table["credit"])
@@ -90,13 +95,18 @@ def _everywhere(table, cost, keys):
     return table
 
 
+def _types(keys):
+    """What has no row, or no name in any, must still meet what has."""
+    return {name: "datetime64[us]" if name == "date" else object for name in keys}
+
+
 def _segments(table, cost, keys):
     """What has credit or cost: by the credit that the models give on average, what is no touchpoint last."""
-    real = table[table["model"] != "truth"]
+    real, cost = table[table["model"] != "truth"], cost[cost["cost"] != 0]
     found = pd.concat([real[(real["credit"] != 0) | real["channel"].isin(cost["channel"])], cost])
     found = pd.concat([found, table[(table["model"] == "truth") & ~table["channel"].isin(OWN_ROWS)]])[keys]
     found = found.drop_duplicates().merge(
-        real.groupby(keys, dropna=False)["credit"].sum().reset_index(), how="left", on=keys
+        real.groupby(keys, dropna=False)["credit"].sum().reset_index().astype(_types(keys)), how="left", on=keys
     )
     found["own"] = found["channel"].isin(OWN_ROWS)
     order = found.fillna({"credit": 0.0}).sort_values(
@@ -120,6 +130,7 @@ def agreement(comparison):
     below two), channels (that are ranked), apart (the channel with the greatest
     difference of shares).
     """
+    _by_channel(comparison)
     real = comparison[comparison["model"] != "truth"]
     shares = real.pivot(index="channel", columns="model", values="share").fillna(0.0)
     total = real.groupby("model")["credit"].sum()
@@ -156,6 +167,7 @@ def moves(comparison, *, model, against):
     change_low and change_high (as far as the limits of both shares reach, together),
     currency.
     """
+    _by_channel(comparison)
     models = list(dict.fromkeys(comparison["model"]))
     for name, asked in (("model", model), ("against", against)):
         if models and asked not in models:
@@ -170,7 +182,7 @@ def moves(comparison, *, model, against):
     for part in (one, other):
         whole = part[names[0]].sum()
         shares.append(part[names[0]] / whole if whole else part[names[0]] * np.nan)
-        half = (part[names[2]] - part[names[1]]) / 2
+        half = ((part[names[2]] - part[names[1]]) / 2).where(part[names[0]] != 0, 0.0)
         # Of a share p of a sum of independent parts: (1 - p) of its own noise, p of that of the others.
         noise = half**2
         spreads.append(((1 - shares[-1]) ** 2 * noise + shares[-1] ** 2 * (noise.sum() - noise)) / whole**2)
@@ -220,6 +232,11 @@ def unjoined(comparison):
     return most.assign(weight=weight).sort_values(["kind", "weight"], ascending=[True, False]).drop(
         columns="weight"
     ).reset_index(drop=True)  # fmt: skip
+
+
+def _by_channel(comparison):
+    if comparison.duplicated(["model", "channel"]).any():
+        raise BadParameter("comparison: expected one row per channel and model; compare without by")
 
 
 def _tau(one, other):

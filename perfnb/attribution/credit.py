@@ -62,6 +62,8 @@ def credit(touchpoints, *, model, by=("channel",), **options):
 
 
 def _fitted(touchpoints, model, keys, more, counting):
+    if model["channel"].duplicated().any():
+        raise BadParameter("model: expected the result of one model, with one row per channel")
     if (model["credit"] < 0).any():
         below = model.loc[model["credit"].idxmin(), "channel"]
         raise BadParameter(f"model: negative credit ({below!r}) cannot be given to single touches")

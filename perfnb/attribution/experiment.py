@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from perfnb.attribution.compare import OWN_ROWS
+from perfnb.attribution.compare import OWN_ROWS, _by_channel
 
 _POWER = 1.959964 + 0.841621  # two-sided 5 %, found in 80 % of the tests
 _COLUMNS = ("channel", "cost", "credit_least", "least", "credit_most", "most", "at_stake", "orders_apart", "test_days")
@@ -26,6 +26,7 @@ def to_test(comparison, *, period):
     × all cost), orders_apart (credit_most less credit_least), test_days (of the test; null
     where the models agree), currency.
     """
+    _by_channel(comparison)
     real = comparison[(comparison["model"] != "truth") & (comparison["cost"] > 0)]
     real = real[~real["channel"].isin(OWN_ROWS)]
     if real.empty:

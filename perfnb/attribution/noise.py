@@ -47,7 +47,18 @@ def _gamma(mean, variance, p):
     return scale * gammaincinv(shape, p)
 
 
-def table(
+def table(model, names, credit, value, **options):
+    """One model's credit as a result table; see `columns`."""
+    return tables([columns(model, names, credit, value, **options)])
+
+
+def tables(models):
+    """Results of several models, as `columns` gives them, as one table."""
+    found = {name: np.concatenate([part[name] for part in models]) for name in models[0]}
+    return pd.DataFrame({name: pd.Series(part, dtype=part.dtype) for name, part in found.items()})
+
+
+def columns(
     model,
     names,
     credit,
@@ -62,22 +73,24 @@ def table(
     signed=False,
     **more,
 ):
-    """One model's credit as a result table, with the row "(no touch)" where there are such conversions.
+    """One model's credit by column, with the row "(no touch)" where there are such conversions.
 
     `credit` and `value` are by name, `credit_out` and `value_out` the same with each
     group left out (None: no intervals); `untouched` is (conversions, value) by group.
     `definition` says how journeys were counted, `signed` that credit may be negative;
     `more` are further columns by name.
 
-    Returns one row per touchpoint: see `COLUMNS`, then `more`.
+    Returns one row per touchpoint: see `COLUMNS`, then `more`. Most credit first.
     """
-    found = pd.DataFrame({"model": model, "channel": pd.Series(names, dtype=object)})
-    for name, column in more.items():
-        found[name] = column
+    names, size = list(names), len(names)
+    more = {
+        name: np.full(size, column) if np.ndim(column) == 0 else np.asarray(column) for name, column in more.items()
+    }
     alone = np.array([part.sum() for part in untouched])
     if alone[0]:
-        found = pd.concat([found, pd.DataFrame([{"model": model, "channel": NO_TOUCH}])], ignore_index=True)
+        names, size = [*names, NO_TOUCH], size + 1
         credit, value = np.append(credit, alone[0]), np.append(value, alone[1])
+        more = {name: np.append(column, [None if column.dtype == object else np.nan]) for name, column in more.items()}
         if credit_out is not None:
             outs = (leave_out(np.asarray(part)) for part in untouched)
             credit_out, value_out = (
@@ -86,22 +99,25 @@ def table(
     # Engines add in any order: the last bits are noise, and would decide between equals.
     credit, value = np.round(credit, 9), np.round(value, 9)
     total, worth = credit.sum(), value.sum()
-    share = credit / total if total else np.full(len(found), np.nan)
+    share = credit / total if total else np.full(size, np.nan)
     share_out = None
     if credit_out is not None:
         whole = np.broadcast_to(credit_out.sum(axis=0), credit_out.shape)
         share_out = np.divide(credit_out, whole, out=np.repeat(share[:, None], GROUPS, axis=1), where=whole > 0)
+    if not has_value:
+        value, value_out = np.full(size, np.nan), None
     each = (1.0, 1.0 / total if total else 1.0, worth / total if total else 0.0)
+    found = {}
     estimates = (("credit", "", credit, credit_out), ("share", "share_", share, share_out))
     estimates += (("value", "value_", value, value_out),)
     for (name, prefix, estimate, left_out), one in zip(estimates, each, strict=True):
-        low = high = np.full(len(found), np.nan)
-        if left_out is not None and len(found):
+        low = high = np.full(size, np.nan)
+        if left_out is not None and size:
             low, high = limits(estimate, left_out, None if signed or one <= 0 or (estimate < 0).any() else one)
             high = np.minimum(high, 1.0) if name == "share" and not signed else high
         found[name], found[f"{prefix}low"], found[f"{prefix}high"] = estimate, np.round(low, 9), np.round(high, 9)
-    if not has_value:
-        found[["value", "value_low", "value_high"]] = np.nan
-    found["currency"], found["definition"] = currency, definition
-    found = found.sort_values(["credit", "channel"], ascending=[False, True], ignore_index=True)
-    return found[[*COLUMNS, *more]]
+    texts = {"model": model, "currency": currency, "definition": definition}
+    found |= {name: np.full(size, text, object) for name, text in texts.items()}
+    found |= {"channel": np.array(names, object)} | more
+    place = sorted(range(size), key=lambda k: (-credit[k], names[k]))
+    return {name: found[name][place] for name in (*COLUMNS, *more)}

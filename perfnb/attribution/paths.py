@@ -113,6 +113,8 @@ def _from_table(paths, grouped):
         raise BadParameter(f"paths: {labels[tight.fillna(False)].iloc[0]!r}: expected spaces around '>', as 'a > b'")
     group = np.zeros(len(paths), int)
     text = pa.array(labels, pa.string())
+    # Of large columns pandas gives chunks.
+    text = text.combine_chunks() if isinstance(text, pa.ChunkedArray) else text
     if grouped:
         row, group, conversions, nulls, value = _dealt(conversions, nulls, value)
         text = (text, row)
@@ -128,7 +130,9 @@ def _coded(paths, conversions, nulls, value, group, *, separator, **said):
     paths, row = paths if isinstance(paths, tuple) else (paths, np.arange(len(paths)))
     untouched = paths.is_null().to_numpy(zero_copy_only=False)
     parts = pc.split_pattern(paths.fill_null(""), separator)
-    flat = pc.utf8_trim_whitespace(parts.flatten()).dictionary_encode()
+    flat = parts.flatten()
+    # In a table by hand spaces may stand around a touch; names from events are as they are everywhere else.
+    flat = (pc.utf8_trim_whitespace(flat) if separator == journey.SEPARATOR else flat).dictionary_encode()
     names = flat.dictionary.to_pylist()
     order = sorted(range(len(names)), key=names.__getitem__)
     rank = np.empty(len(names), np.int32)

@@ -76,7 +76,7 @@ def rules(
         if by:
             raise BadParameter(f"by {list(by)!r}: a table of paths has no such columns; count from touchpoints")
         direct = journey.Counting(**counting).direct_channel
-        return pd.concat(_of_paths(source, models, direct, _shares(position), _own(weights), intervals))
+        return noise.tables(list(_of_paths(source, models, direct, _shares(position), _own(weights), intervals)))
     shares = _weights(position, weights)
     shares = {model: shares[model] for model in models}
     sql = _sql(source, shares, by=by, half=half, lead=lead, grouped=intervals, counting=counting)
@@ -94,30 +94,40 @@ def _of_paths(source, models, direct, position, own, intervals):
     row, length = paths.row, paths.length[paths.row]
     place = np.arange(paths.codes.size) - paths.starts[row] + 1
     first, middle, last = position
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ends = np.where(place == 1, first, last) / (first + last)
-        inner = np.select([place == 1, place == length], [first, last], middle / (length - 2))
-    back = np.minimum(length - place, len(own))
-    other = np.flatnonzero(np.array(paths.names) == direct) if direct in paths.names else -1
-    latest = np.zeros(paths.length.size, int)
-    np.maximum.at(latest, row, np.where(paths.codes != other, place, 0))
-    closing = np.where(latest > 0, latest, paths.length)[row]
+
+    def last_non_direct():
+        other = paths.names.index(direct) if direct in paths.names else -1
+        latest = np.zeros(paths.length.size, int)
+        np.maximum.at(latest, row, np.where(paths.codes != other, place, 0))
+        return place == np.where(latest > 0, latest, paths.length)[row]
+
+    def by_position():
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ends = np.where(place == 1, first, last) / (first + last)
+            inner = np.select([place == 1, place == length], [first, last], middle / (length - 2))
+        return np.select([length == 1, length == 2], [1.0, ends], inner)
+
+    def by_own():
+        back = np.minimum(length - place, len(own))
+        return np.append(own, 0.0)[back] / np.cumsum(own)[np.minimum(length, len(own)) - 1]
+
     shares = {
-        "first": place == 1,
-        "last": place == length,
-        "last_non_direct": place == closing,
-        "linear": 1 / length,
-        "position": np.select([length == 1, length == 2], [1.0, ends], inner),
-        "own": np.append(own, 0.0)[back] / np.cumsum(own)[np.minimum(length, len(own)) - 1],
+        "first": lambda: place == 1,
+        "last": lambda: place == length,
+        "last_non_direct": last_non_direct,
+        "linear": lambda: 1 / length,
+        "position": by_position,
+        "own": by_own,
     }
     cell = paths.codes.astype(np.int64) * GROUPS + paths.group[row]
     for model in models:
+        share = shares[model]()
         parts = [
-            np.bincount(cell, shares[model] * amount[row], len(paths.names) * GROUPS).reshape(-1, GROUPS)
+            np.bincount(cell, share * amount[row], len(paths.names) * GROUPS).reshape(-1, GROUPS)
             for amount in (paths.conversions, paths.value)
         ]
         outs = [noise.leave_out(part) if intervals else None for part in parts]
-        yield noise.table(
+        yield noise.columns(
             model,
             paths.names,
             *(part.sum(axis=1) for part in parts),

@@ -40,7 +40,7 @@ def paths(touchpoints, *, transform="unique", **counting):
     """
     found = path_counts(touchpoints, transform=transform, grouped=False, **counting)
     # A name that holds the separator must not become two touches when the path is read again.
-    labels = found["path"].fillna(NO_TOUCH).str.replace(SEPARATOR, " › ", regex=False)
+    labels = found["path"].fillna(NO_TOUCH).str.replace(r"(?<![^ \x1f])>(?![^ \x1f])", "›", regex=True)
     found["path"] = labels.str.replace(BETWEEN, SEPARATOR, regex=False)
     found["currency"] = touchpoints.currency("value")
     found = found.sort_values(["conversions", "nulls", "path"], ascending=[False, False, True], ignore_index=True)

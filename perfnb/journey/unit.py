@@ -65,9 +65,10 @@ class Counting:
     @property
     def definition(self):
         """All of it in a line, to stand under a result."""
-        touches = f"touches {', '.join(self.events)}" if self.events else "all other events are touches"
+        names = ", ".join(f"“{event}”" for event in self.events or ())
+        touches = f"touches {names}" if names else "all other events are touches"
         said = [
-            f"conversion event {self.conversion}",
+            f"conversion event “{self.conversion}”",
             touches,
             f"look-back {self.lookback} inclusive" if self.lookback else "no look-back",
             {"every": "every conversion", "first": "first conversion of each person"}[self.count],
@@ -75,7 +76,7 @@ class Counting:
         ]
         if self.direct != "keep":
             where = "left out unless alone" if self.direct == "drop" else "left out at the end unless alone"
-            said.append(f"{self.direct_channel} {where}")
+            said.append(f"“{self.direct_channel}” {where}")
         said.append(
             {
                 "journeys": "with all journeys that do not convert",
@@ -120,7 +121,9 @@ def journeys_sql(touchpoints, *, keep=(), **counting):
     parts = [
         f"WITH events AS (SELECT * FROM {log})",
         *_conversions(log, rule),
-        *(_overlapping if rule.repeats == "overlap" else _reset)(log, rule, names, len(keep)),
+        *(_overlapping if rule.repeats == "overlap" else _reset)(
+            _log(touchpoints, rule, keep, _converting(rule)), rule, names, len(keep)
+        ),
         *_without_direct(rule, names, tie),
         f"""followed AS (SELECT touched.*, LAG(label) OVER (PARTITION BY u, ends ORDER BY t, {tie}) AS before
   FROM touched)""",
@@ -134,7 +137,7 @@ def journeys_sql(touchpoints, *, keep=(), **counting):
     return ",\n".join(parts)
 
 
-def _log(touchpoints, rule, keep):
+def _log(touchpoints, rule, keep=(), where=""):
     """The log as a subquery, up to the period's end.
 
     Conversions and touches read it each for itself: an engine that keeps what is read twice would keep it whole.
@@ -144,7 +147,12 @@ def _log(touchpoints, rule, keep):
     seen = "" if rule.period is None else f" WHERE t IS NULL OR t < {rule.period.micros()[1]}"
     return f"""(SELECT * FROM (SELECT user_id AS u, {touchpoints.micros()} AS t, event,
   {label(identifier(rule.touchpoint))} AS label, {touchpoints.column("value", "DECIMAL(18, 6)")} AS value{kept}
-  FROM {{table}} AS source) AS log{seen}) AS events"""
+  FROM {{table}} AS source{where}) AS log{seen}) AS events"""
+
+
+def _converting(rule):
+    """Where no other journeys count, only the persons who converted are looked at, before anything else is done."""
+    return " WHERE user_id IN (SELECT u FROM converted)" if rule.nulls == "none" else ""
 
 
 def _conversions(log, rule):
@@ -171,9 +179,8 @@ def _nowhere(rule):
 def _moments(log, rule, names="", kept=0):
     """`moments`: touches, and conversions that end a journey."""
     nulls = ", NULL" * kept
-    those = " AND u IN (SELECT u FROM converted)" if rule.nulls == "none" else ""
     return f"""moments AS (SELECT u, t, 0 AS is_end, label, CAST(NULL AS BIGINT) AS n,
-  CAST(NULL AS DECIMAL(38, 6)) AS value{names} FROM {log} WHERE {rule.touch} AND {_KNOWN}{those}
+  CAST(NULL AS DECIMAL(38, 6)) AS value{names} FROM {log} WHERE {rule.touch} AND {_KNOWN}
   UNION ALL SELECT u, t, 1 AS is_end, NULL, n, value{nulls} FROM closing)"""
 
 
@@ -202,14 +209,17 @@ def _overlapping(log, rule, names, kept):
     ]
 
 
-def _conditions(rule):
-    """Which of the placed touches belong to a journey that counts."""
+def _conditions(rule, t="t", scale=1):
+    """Which of the placed touches belong to a journey that counts.
+
+    With a `scale` of 2, times are doubled, and those of conversions one more.
+    """
     found = []
     if rule.window is not None:
-        found.append(f"(ends IS NULL OR ends - t <= {rule.window})")
+        found.append(f"(ends IS NULL OR ends - {t} <= {scale * rule.window + scale - 1})")
     if rule.period is not None:
-        since, _ = rule.period.micros()
-        found.append(f"(ends >= {since} OR (ends IS NULL AND t >= {since}))")
+        since = scale * rule.period.micros()[0]
+        found.append(f"(ends >= {since} OR (ends IS NULL AND {t} >= {since}))")
     if rule.nulls == "none":
         found.append("ends IS NOT NULL")
     elif rule.nulls == "persons" or rule.count == "first":
@@ -272,44 +282,49 @@ def walks_sql(touchpoints, *, order, grouped=True, **counting):
     (of the conversions right after the touch).
     """
     rule = Counting(**counting)
-    log = _log(touchpoints, rule, ())
-    ctes = ",\n".join([*_conversions(log, rule), _moments(log, rule)])
-    frame = "PARTITION BY m.u ORDER BY m.t, m.is_end, m.label"
+    log = _log(touchpoints, rule)
+    looked_at = _log(touchpoints, rule, where=_converting(rule))
+    # Small keys make the one sort quick: q is twice the time, and one more of a conversion, which so comes after the
+    # touches of its moment; a code stands for the label, in the order of labels.
+    frame = "PARTITION BY m.u ORDER BY m.q, m.code"
     # Of the touch that lies `order` back it matters only whether it is there.
     lags = "".join(
         f", LAG(m.{name}, {k}) OVER ({frame}) AS {name}_{k}"
         for k in range(1, order + 1)
-        for name in ("is_end", "t", "label")
-        if name != "label" or k < order
+        for name in ("q", "code")
+        if name == "q" or k < order
     )
-    early = [] if rule.window is None else [f"(ends IS NULL OR ends - t_{{k}} <= {rule.window})"]
-    seen = ""
-    if rule.period is not None:
-        since, _ = rule.period.micros()
-        early.append(f"(ends IS NOT NULL OR t_{{k}} >= {since})")
-        seen = f" AND t >= {since}"
-    states, same = [], []
-    for k in range(1, order + 1):
-        same.append(f"is_end_{k} = 0")
-        inside = " AND ".join(["is_end = 0", *same, *(condition.format(k=k) for condition in early)])
-        states.append(f"CASE WHEN {inside} THEN {f'label_{k}' if k < order else '1'} END AS s{k}")
-    one = " AND ".join(["is_end_1 = 0", *(condition.format(k=1) for condition in early)])
-    touch = " AND ".join(["is_end = 0", *_conditions(rule)])
+    early = [_conditions(rule, f"q_{k}", 2) for k in range(1, order + 1)]
+    inside = [" AND ".join([f"MOD(q_{k}, 2) = 0", *conditions]) for k, conditions in enumerate(early, start=1)]
+    states = [
+        f"CASE WHEN {' AND '.join(['MOD(q, 2) = 0', *inside[:k]])} THEN {f'code_{k}' if k < order else '1'} END AS s{k}"
+        for k in range(1, order + 1)
+    ]
+    touch = " AND ".join(["MOD(q, 2) = 0", *_conditions(rule, "q", 2)])
+    seen = "" if rule.period is None else f" AND q >= {2 * rule.period.micros()[0]}"
     part = GROUP.format("CAST(w.u AS VARCHAR)") if grouped else "''"
     alone = GROUP.format("CAST(t AS VARCHAR)") if grouped else "''"
-    names = [f"s{k}" for k in range(order + 1)]
-    keys = ", ".join([*names, "following", "converts", "part"])
-    return f"""WITH {ctes},
-walked AS (SELECT m.u, m.t, m.is_end, m.label, m.n, m.value, LEAD(m.label) OVER ({frame}) AS following,
-  LEAD(m.value) OVER ({frame}) AS won{lags},
-  MIN(CASE WHEN m.is_end = 1 THEN m.t END) OVER ({frame} ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS ends
-  FROM moments AS m),
-often AS (SELECT u AS who, t AS last, n AS times FROM closing WHERE n > 1),
-walks AS (SELECT CASE WHEN is_end = 0 THEN label END AS s0, {", ".join(states)},
-  CASE WHEN is_end = 0 THEN following END AS following, CASE WHEN ends IS NULL THEN 0 ELSE 1 END AS converts,
-  {part} AS part, COALESCE(times, 1) AS n, CASE WHEN is_end = 1 THEN value WHEN following IS NULL THEN won END AS value
+    keys = ", ".join([*(f"s{k}" for k in range(order + 1)), "following", "converts", "part"])
+    coded = [*(f"s{k}" for k in range(order)), "following"]
+    decoded = ", ".join(f"n_{name}.label AS {name}" for name in coded)
+    joins = " ".join(f"LEFT JOIN names AS n_{name} ON g.{name} = n_{name}.code" for name in coded)
+    return f"""WITH {", ".join(_conversions(log, rule))},
+names AS (SELECT label, ROW_NUMBER() OVER (ORDER BY label) AS code FROM
+  (SELECT DISTINCT label FROM {looked_at} WHERE {rule.touch} AND {_KNOWN}) AS labels),
+moments AS (SELECT u, t * 2 AS q, code, CAST(NULL AS DECIMAL(38, 6)) AS value FROM {looked_at}
+  JOIN names ON events.label = names.label WHERE {rule.touch} AND {_KNOWN}
+  UNION ALL SELECT u, t * 2 + 1, NULL, value FROM closing),
+walked AS (SELECT m.u, m.q, m.code, m.value, LEAD(m.code) OVER ({frame}) AS following,
+  LEAD(m.value) OVER ({frame}) AS won{lags}, MIN(CASE WHEN MOD(m.q, 2) <> 0 THEN m.q END) OVER ({frame}
+  ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS ends FROM moments AS m),
+often AS (SELECT u AS who, t * 2 + 1 AS last, n AS times FROM closing WHERE n > 1),
+walks AS (SELECT code AS s0, {", ".join(states)}, CASE WHEN MOD(q, 2) = 0 THEN following END AS following,
+  CASE WHEN ends IS NULL THEN 0 ELSE 1 END AS converts, {part} AS part, COALESCE(times, 1) AS n,
+  CASE WHEN MOD(q, 2) <> 0 THEN value WHEN following IS NULL THEN won END AS value
   FROM walked AS w LEFT JOIN often AS o ON w.u = o.who AND w.ends = o.last
-  WHERE ({touch}) OR (is_end = 1 AND NOT COALESCE({one}, FALSE){seen}))
-SELECT {keys}, CAST(SUM(n) AS DOUBLE) AS weight, CAST(SUM(value) AS DOUBLE) AS value FROM walks GROUP BY {keys}
-UNION ALL SELECT {", ".join("NULL" for _ in names)}, NULL, 1, {alone}, CAST(SUM(n) AS DOUBLE),
-  CAST(SUM(value) AS DOUBLE) FROM endings WHERE {_nowhere(rule)} GROUP BY {alone} HAVING COUNT(*) > 0"""
+  WHERE ({touch}) OR (MOD(q, 2) <> 0 AND NOT COALESCE({inside[0]}, FALSE){seen})),
+grouped AS (SELECT {keys}, CAST(SUM(n) AS DOUBLE) AS weight, CAST(SUM(value) AS DOUBLE) AS value
+  FROM walks GROUP BY {keys})
+SELECT {decoded}, g.s{order}, g.converts, g.part, g.weight, g.value FROM grouped AS g {joins}
+UNION ALL SELECT {"NULL, " * (order + 2)}1, {alone}, CAST(SUM(n) AS DOUBLE), CAST(SUM(value) AS DOUBLE)
+  FROM endings WHERE {_nowhere(rule)} GROUP BY {alone} HAVING COUNT(*) > 0"""
