@@ -200,26 +200,21 @@ def _influence(steps, solved):
     makes. The chain is homogeneous in its weights, so the groups' parts add up to the
     whole.
     """
-    reach, count = np.concatenate(list(solved.reach), axis=1), solved.out.size
-    rate = np.tile(solved.visits / solved.out[:, None], 2)
-    found = np.zeros((reach.shape[1], GROUPS))
-    rows = np.argsort(steps.group, kind="stable")
-    for number, part in enumerate(np.split(rows, np.searchsorted(steps.group[rows], np.arange(1, GROUPS)))):
-        before, after, weight, value = (
-            column[part] for column in (steps.before, steps.after, steps.weight, steps.value)
-        )
-        start, leaves = (before == START) & (after >= 0), before >= 0
-        inner = after[leaves] >= 0
-        states, place = np.unique(before[leaves], return_inverse=True)
-        walks = sparse.csr_array(
-            (weight[leaves][inner], (place[inner], after[leaves][inner])), shape=(states.size, count)
-        )
-        paid = after[leaves] == CONVERTED
-        gain = [np.bincount(place, np.where(paid, amount[leaves], 0.0), states.size) for amount in (weight, value)]
-        change = walks @ reach - np.bincount(place, weight[leaves], states.size)[:, None] * reach[states]
-        change += np.repeat(gain, solved.reach.shape[2], axis=0).T
-        found[:, number] = weight[start] @ reach[after[start]] + np.einsum("sc,sc->c", rate[states], change)
-    found = found.reshape(2, -1, GROUPS)
+    count = solved.out.size
+    pair, kinds = pd.factorize((steps.before + 3) * (count + 3) + steps.after + 3)
+    before, after = (end - 3 for end in np.divmod(kinds, count + 3))
+    shape = (GROUPS, kinds.size)
+    walks, paid = (sparse.csr_array((part, (steps.group, pair)), shape=shape) for part in (steps.weight, steps.value))
+    start, inner = (before == START) & (after >= 0), (before >= 0) & (after >= 0)
+    leaves, converted = before >= 0, (before >= 0) & (after == CONVERTED)
+    rate = solved.visits / solved.out[:, None]
+    found = np.zeros((2, rate.shape[1], GROUPS))
+    for k, (reach, won) in enumerate(zip(solved.reach, (walks, paid), strict=True)):
+        change = np.zeros((kinds.size, rate.shape[1]))
+        change[start] = reach[after[start]]
+        change[inner] = reach[after[inner]]
+        change[leaves] = rate[before[leaves]] * (change[leaves] - reach[before[leaves]])
+        found[k] = (walks @ change + won[:, converted] @ rate[before[converted]]).T
     return found[:, -1:] - found[:, :-1]
 
 
