@@ -55,7 +55,7 @@ def table(model, names, credit, value, **options):
 def tables(models):
     """Results of several models, as `columns` gives them, as one table."""
     found = {name: np.concatenate([part[name] for part in models]) for name in models[0]}
-    return pd.DataFrame({name: pd.Series(part, dtype=part.dtype) for name, part in found.items()})
+    return pd.DataFrame(found)
 
 
 def columns(

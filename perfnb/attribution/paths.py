@@ -106,15 +106,12 @@ def _from_table(paths, grouped):
     if wrong.any():
         where = paths["path"].iloc[int(np.flatnonzero(wrong)[0])]
         raise BadParameter(f"paths: {where!r} has a value and no conversion, {int(wrong.sum())} such paths in all")
-    labels = paths["path"].astype("string")
-    labels = labels.where(labels.notna() & (labels.str.strip() != "") & (labels != journey.NO_TOUCH))
-    tight = labels.str.contains(">", regex=False)
-    if tight.any() and not labels.str.contains(journey.SEPARATOR, regex=False).any():
-        raise BadParameter(f"paths: {labels[tight.fillna(False)].iloc[0]!r}: expected spaces around '>', as 'a > b'")
+    text = _texts(paths["path"])
+    tight = pc.match_substring(text, ">")
+    if pc.any(tight).as_py() and not pc.any(pc.match_substring(text, journey.SEPARATOR)).as_py():
+        first = text.filter(tight)[0].as_py()
+        raise BadParameter(f"paths: {first!r}: expected spaces around '>', as 'a > b'")
     group = np.zeros(len(paths), int)
-    text = pa.array(labels, pa.string())
-    # Of large columns pandas gives chunks.
-    text = text.combine_chunks() if isinstance(text, pa.ChunkedArray) else text
     if grouped:
         row, group, conversions, nulls, value = _dealt(conversions, nulls, value)
         text = (text, row)
@@ -124,6 +121,16 @@ def _from_table(paths, grouped):
     known = currency[0] if len(currency) else None
     said = {"currency": known, "definition": "paths as given"}
     return _coded(text, conversions, nulls, value, group, separator=journey.SEPARATOR, **said)
+
+
+def _texts(paths):
+    """The paths as text, null for those without a touch."""
+    text = pa.array(paths, from_pandas=True)
+    text = text.combine_chunks() if isinstance(text, pa.ChunkedArray) else text  # large columns come in chunks
+    text = text.cast(pa.string())
+    bare = pc.utf8_trim_whitespace(text)
+    without = pc.or_(pc.equal(bare, ""), pc.equal(bare, journey.NO_TOUCH))
+    return pc.if_else(without, pa.scalar(None, pa.string()), text)
 
 
 def _coded(paths, conversions, nulls, value, group, *, separator, **said):
