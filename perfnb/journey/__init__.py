@@ -9,13 +9,18 @@ be counted otherwise, `Counting` lists.
 """
 
 from perfnb.journey.flow import ends, frequent, transitions
+from perfnb.journey.matrix import loops, matrix_difference, retention, step_matrix
 from perfnb.journey.paths import BETWEEN, SEPARATOR, TRANSFORMS, path_counts, paths
 from perfnb.journey.satisfaction import satisfaction
+from perfnb.journey.segments import personas, segments
+from perfnb.journey.sessions import sessions, with_sessions
 from perfnb.journey.stages import STAGES, contacts, stages
+from perfnb.journey.touchmap import CYCLE, compare_cycle, emotion, map, peak_end
 from perfnb.journey.unit import GROUP, NO_TOUCH, STEPS_SQL, Counting, journeys_sql, walks_plainly, walks_sql
 
 __all__ = [
     "BETWEEN",
+    "CYCLE",
     "GROUP",
     "NO_TOUCH",
     "SEPARATOR",
@@ -23,15 +28,27 @@ __all__ = [
     "STEPS_SQL",
     "TRANSFORMS",
     "Counting",
+    "compare_cycle",
     "contacts",
+    "emotion",
     "ends",
     "frequent",
     "journeys_sql",
+    "loops",
+    "map",
+    "matrix_difference",
     "path_counts",
     "paths",
+    "peak_end",
+    "personas",
+    "retention",
     "satisfaction",
+    "segments",
+    "sessions",
     "stages",
+    "step_matrix",
     "transitions",
     "walks_plainly",
     "walks_sql",
+    "with_sessions",
 ]
