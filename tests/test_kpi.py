@@ -427,7 +427,6 @@ def test_few_weeks_are_said_of_every_node_beside_what_some_say_themselves():
     assert flags.tolist()[:2] == ["formula_differs, few_weeks", "few_weeks"]
 
 
-
 def test_movers_by_a_column_that_the_base_has_not_are_refused():
     with pytest.raises(BadParameter, match="device"):
         kpi.explain(random_base(1), by=["device"])

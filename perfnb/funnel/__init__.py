@@ -1,0 +1,17 @@
+"""Funnels of units (persons, unless told): how many get from step to step, under a definition that is said.
+
+"Funnel" is a different number in every product, so each choice is a switch
+with a name (see `Rule`), `PRESETS` hold those of five products, and every
+result prints its definition. The default is a closed, ordered funnel: an
+attempt is one event for each step, in time order (events at the same instant
+may stand in either order), the last at most `within` after the first, both
+ends included. A person stands at the level of the longest attempt, so counts
+fall from step to step by construction.
+"""
+
+from perfnb.funnel.differences import differences
+from perfnb.funnel.rule import PRESETS, Rule
+from perfnb.funnel.steps import levels, mature, over_time, steps
+from perfnb.funnel.times import times
+
+__all__ = ["PRESETS", "Rule", "differences", "levels", "mature", "over_time", "steps", "times"]

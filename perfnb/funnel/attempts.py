@@ -1,0 +1,137 @@
+"""The statement that counts attempts: one per step-1 event, or one after the other, as CTEs up to `units`."""
+
+from perfnb.funnel.programme import base, keyed
+
+__all__ = ["attempts"]
+
+
+def attempts(touchpoints, rule):
+    """CTEs up to `units`: u_1 …, entered, level, latest, closes, n; one row per entry, which stands for n attempts.
+
+    `latest` and `closes` are the attempt's start and until when it could have gone on.
+    """
+    if rule.entry == "sequential" and rule.exclude:
+        found = [*base(touchpoints, rule), *_walk(rule)]
+    else:
+        found = [*base(touchpoints, rule), *_each(rule)]
+        found += _sequence(rule) if rule.entry == "sequential" else ["attempt AS (SELECT * FROM entry)"]
+    reached = ", ".join(f"CASE WHEN level >= {k} THEN 1 ELSE 0 END AS reached_{k}" for k in range(1, rule.count + 1))
+    did = ", ".join(f"0 AS did_{k}" for k in range(1, rule.count + 1))
+    closes = f"entered + {rule.window}" if rule.window is not None else "CAST(NULL AS BIGINT)"
+    return [
+        *found,
+        f"units AS (SELECT {keyed(rule)}, level, 1 AS base, entered, entered AS latest, {closes} AS closes, n, "
+        f"{reached}, {did} FROM attempt)",
+    ]
+
+
+def _inside(rule):
+    if rule.period is None:
+        return ""
+    since, until = rule.period.micros()
+    return f" AND t >= {since} AND t < {until}"
+
+
+def _each(rule):
+    """`entry`: u_1 …, entered, n, level, place, following — backwards, the earliest that each step can be reached.
+
+    c_j is when step j can first be reached from the row, as the step that is being
+    computed; b is where the first entry after the last step stands.
+    """
+    place = "rn" if rule.in_rows else "t"
+    mine = f"PARTITION BY {keyed(rule)}"
+    first = 0 if rule.ties in ("distinct", "shared") else 1
+    steps = rule.marks
+    opens = f"m_{steps[0]} > 0{_inside(rule)}"
+    later = f"MIN(CASE WHEN {opens} THEN {place} END) OVER ({mine} ORDER BY {place} " \
+            "ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING)"  # fmt: skip
+    if rule.window is None:
+        late = "CAST(NULL AS BIGINT)"
+    else:
+        late = (
+            f"MIN(CASE WHEN {opens} THEN {place} END) OVER ({mine} ORDER BY t "
+            f"RANGE BETWEEN {rule.window + 1} FOLLOWING AND UNBOUNDED FOLLOWING)"
+        )
+    count = rule.count
+    last = f"CASE WHEN m_{steps[-1]} > 0 THEN {{}} END"
+    ctes = [
+        f"later_of AS (SELECT rows_of.*, {later} AS later, {late} AS late FROM rows_of)",
+        f"back_{count} AS (SELECT later_of.*, {last.format('t')} AS c_{count}, {last.format('later')} AS b "
+        "FROM later_of)",
+    ]
+    marks = ", ".join(f"m_{c}" for c in range(1, len(rule.conditions) + 1))
+    rows = f"{keyed(rule)}, t, {'rn, ' if rule.in_rows else ''}{marks}, late"
+    for k in range(count - 1, 0, -1):
+        start = "CURRENT ROW" if first == 0 else "1 FOLLOWING"
+        frame = f"ORDER BY {place} ROWS BETWEEN {start} AND UNBOUNDED FOLLOWING"
+        if rule.limits[k - 1] is not None:
+            frame = f"ORDER BY t RANGE BETWEEN {first} FOLLOWING AND {rule.limits[k - 1]} FOLLOWING"
+        ahead = [
+            f"CASE WHEN m_{steps[k - 1]} > 0 THEN MIN(c_{j}) OVER ({mine} {frame}) END AS c_{j}"
+            for j in range(k + 1, count + 1)
+        ]
+        ahead.append(f"CASE WHEN m_{steps[k - 1]} > 0 THEN t END AS c_{k}")
+        ahead.append(f"CASE WHEN m_{steps[k - 1]} > 0 THEN MIN(b) OVER ({mine} {frame}) END AS b")
+        ctes.append(f"back_{k} AS (SELECT {rows}, {', '.join(ahead)} FROM back_{k + 1})")
+    window = "" if rule.window is None else f" AND c_{{k}} - t <= {rule.window}"
+    cases = " ".join(f"WHEN c_{k} IS NOT NULL{window.format(k=k)} THEN {k}" for k in range(count, 1, -1))
+    level = f"CASE {cases} ELSE 1 END" if cases else "1"
+    return [
+        *ctes,
+        f"entry AS (SELECT {keyed(rule)}, t AS entered, m_{steps[0]} AS n, {place} AS place, {level} AS level, "
+        f"CASE WHEN {level} = {count} THEN b ELSE late END AS following FROM back_1 WHERE {opens})",
+    ]
+
+
+def _sequence(rule):
+    """`attempt`: from each unit's first entry to the first one after it has converted or timed out, and so on."""
+    if rule.count == 1:
+        return ["attempt AS (SELECT * FROM entry)"]
+    names = [f"u_{n}" for n, _ in enumerate(rule.keys, start=1)]
+    same = " AND ".join(f"e.{name} = w.{name}" for name in names)
+    columns = [*names, "entered", "place", "level", "following"]
+    return [
+        f"opening AS (SELECT entry.*, ROW_NUMBER() OVER (PARTITION BY {keyed(rule)} ORDER BY place) AS number "
+        "FROM entry)",
+        f"walked AS (SELECT {', '.join(columns)} FROM opening WHERE number = 1 UNION ALL "
+        f"SELECT {', '.join(f'e.{name}' for name in columns)} FROM walked AS w JOIN entry AS e "
+        f"ON {same} AND e.place = w.following)",
+        "attempt AS (SELECT walked.*, 1 AS n FROM walked)",
+    ]
+
+
+def _walk(rule):
+    """`attempt` with exclusions: event by event, in the state (step, start, when it was met, attempt)."""
+    names = [f"u_{n}" for n, _ in enumerate(rule.keys, start=1)]
+    same = " AND ".join(f"r.{name} = w.{name}" for name in names)
+    steps = rule.marks
+    opens = f"r.m_{steps[0]} > 0" + _inside(rule).replace(" t ", " r.t ")
+    over = f"w.k = 0 OR w.k = {rule.count}"
+    if rule.window is not None:
+        over += f" OR r.t - w.start > {rule.window}"
+    later = " AND r.t > w.met" if rule.ties == "increase" else ""
+    goes = " OR ".join(f"(w.k = {k} AND r.m_{steps[k]} > 0{later})" for k in range(1, rule.count)) or "1 = 0"
+    strictly = "" if rule.in_rows else " AND r.t > w.met"
+    broken = " OR ".join(
+        f"(w.k >= {one.after} AND w.k < {one.before} AND r.x_{e} = 1{strictly})"
+        for e, one in enumerate(rule.exclude, start=1)
+    )
+    state = (
+        f"CASE WHEN {over} THEN CASE WHEN {opens} THEN 'opens' ELSE 'idle' END "
+        f"WHEN {goes} THEN 'goes' WHEN {broken} THEN 'breaks' ELSE 'waits' END"
+    )
+    first = opens.replace("r.", "")
+    keys, theirs = ", ".join(names), ", ".join(f"r.{name}" for name in names)
+    # What a row does to the state is said in one place; each column of the next state follows from it.
+    does = f"({state})"
+    return [
+        f"walked AS (SELECT {keys}, rn, CASE WHEN {first} THEN 1 ELSE 0 END AS k, t AS start, t AS met, "
+        f"CASE WHEN {first} THEN 1 ELSE 0 END AS number FROM rows_of WHERE rn = 1 UNION ALL "
+        f"SELECT {theirs}, r.rn, CASE {does} WHEN 'opens' THEN 1 WHEN 'goes' THEN w.k + 1 WHEN 'waits' THEN w.k ELSE 0 "
+        f"END, CASE {does} WHEN 'opens' THEN r.t ELSE w.start END, "
+        f"CASE {does} WHEN 'opens' THEN r.t WHEN 'goes' THEN r.t ELSE w.met END, "
+        f"w.number + CASE {does} WHEN 'opens' THEN 1 ELSE 0 END "
+        f"FROM walked AS w JOIN rows_of AS r ON {same} AND r.rn = w.rn + 1)",
+        f"attempt AS (SELECT {keys}, MIN(start) AS entered, MAX(k) AS level, 1 AS n FROM walked "
+        f"WHERE number > 0 AND k > 0 GROUP BY {keys}, number)",
+    ]
