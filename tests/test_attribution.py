@@ -6,6 +6,7 @@ import random
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from _tables import ENGINES, SAMPLES, book, events, moments, only, shared, shuffled
 
@@ -482,6 +483,16 @@ def test_rules_of_a_table_of_paths_are_those_of_its_events():
     )
     with pytest.raises(BadParameter, match="holds no times"):
         attribution.rules(journey.paths(table), models=["time_decay"])
+
+
+def test_a_column_of_paths_in_chunks_as_large_files_give_it_is_read():
+    chunks = pa.chunked_array([["A > B", "B"], ["A", None]])
+    paths = pd.DataFrame(
+        {"path": pd.arrays.ArrowExtensionArray(chunks), "conversions": [2, 1, 0, 1], "nulls": [5, 0, 3, 0]}
+    )
+    plain = paths.assign(path=["A > B", "B", "A", None])
+    for order in (1, 2):
+        pd.testing.assert_frame_equal(attribution.markov(paths, order=order), attribution.markov(plain, order=order))
 
 
 def test_heuristics_equal_channelattribution_2_2_5_on_its_sample():
