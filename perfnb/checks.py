@@ -297,8 +297,8 @@ def contents(workspace, tables, *, language="en"):
 def totals(table, *, conversion="order", period=None, count="every"):
     """Plain totals of a touchpoints or campaigns Table, to hold results against: {name: number}.
 
-    Touchpoints: events, persons, conversions, value (of the conversions; with `count`
-    "first", of each person's first, and those without a person).
+    Touchpoints: events, persons, conversions, value (of the conversions). With `count`
+    "first" only conversions and value, of each person's first and of those without a person.
     Campaigns: impressions, clicks, visits, orders, revenue, cost. `period` (a Period) bounds them.
     """
     whole, table = table, table if period is None else table.between(period)

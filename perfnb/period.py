@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 
 from perfnb.errors import BadParameter
 
-__all__ = ["Period", "duration"]
+__all__ = ["Period", "duration", "half_life_of"]
 
 _UNITS = {
     "second": timedelta(seconds=1),
@@ -34,6 +34,14 @@ def duration(text):
         return float(match[1]) * _UNITS[match[2]]
     except OverflowError:
         raise BadParameter(f"{text!r} is longer than any time there was") from None
+
+
+def half_life_of(text):
+    """`duration`, which must be more than nothing."""
+    found = duration(text)
+    if found <= timedelta(0):
+        raise BadParameter(f"half_life {text!r}: expected more than nothing, as '7 days'")
+    return found
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,7 @@ def test_drift_is_eight_scores_on_one_side_and_a_past_is_eight_weeks():
 
 
 def test_benjamini_hochberg_1995_table_of_fifteen_p_values():
-    from perfnb.kpi.alerts import _adjusted
+    from perfnb.intervals import adjusted
 
     p = [
         0.0001,
@@ -168,7 +168,7 @@ def test_benjamini_hochberg_1995_table_of_fifteen_p_values():
         1.0,
     ]
     order = random.Random(0).sample(range(15), 15)
-    q = _adjusted(pd.Series([p[place] for place in order] + [np.nan]))
+    q = adjusted(pd.Series([p[place] for place in order] + [np.nan]))
     assert math.isnan(q.iloc[-1])
     q = dict(zip(order, q, strict=False))
     assert [place for place in range(15) if q[place] <= 0.05] == [0, 1, 2, 3]

@@ -13,8 +13,9 @@ from _tables import no_spark as without_spark
 
 from perfnb import workspace
 from perfnb.errors import BadParameter, MissingColumns
+from perfnb.intervals import clustered
 from perfnb.journey.flow import ends, frequent, transitions
-from perfnb.journey.matrix import clustered, loops, matrix_difference, retention, step_matrix
+from perfnb.journey.matrix import loops, matrix_difference, retention, step_matrix
 from perfnb.journey.sessions import sessions, with_sessions
 from perfnb.period import Period
 

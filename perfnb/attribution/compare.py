@@ -130,7 +130,7 @@ def agreement(comparison):
     below two), channels (that are ranked), apart (the channel with the greatest
     difference of shares).
     """
-    _by_channel(comparison)
+    by_channel(comparison)
     real = comparison[comparison["model"] != "truth"]
     shares = real.pivot(index="channel", columns="model", values="share").fillna(0.0)
     total = real.groupby("model")["credit"].sum()
@@ -167,22 +167,21 @@ def moves(comparison, *, model, against):
     change_low and change_high (as far as the limits of both shares reach, together),
     currency.
     """
-    _by_channel(comparison)
+    by_channel(comparison)
     models = list(dict.fromkeys(comparison["model"]))
     for name, asked in (("model", model), ("against", against)):
         if models and asked not in models:
             raise BadParameter(f"{name} {asked!r}: not in the comparison, which has {', '.join(models)}")
     paid = comparison[comparison["cost"] > 0]
-    basis = "value" if paid.loc[paid["model"].isin([model, against]), "value"].notna().all() else "credit"
-    ends = ("", "_low", "_high") if basis == "value" else ("credit", "low", "high")
-    names = [f"{basis}{end}" for end in ends] if basis == "value" else list(ends)
-    one, other = (paid[paid["model"] == name].set_index("channel")[[*names, "cost"]] for name in (model, against))
+    valued = paid.loc[paid["model"].isin([model, against]), "value"].notna().all()
+    basis, low, high = ("value", "value_low", "value_high") if valued else ("credit", "low", "high")
+    one, other = (paid[paid["model"] == name].set_index("channel") for name in (model, against))
     total = one["cost"].sum()
     shares, spreads = [], []
     for part in (one, other):
-        whole = part[names[0]].sum()
-        shares.append(part[names[0]] / whole if whole else part[names[0]] * np.nan)
-        half = ((part[names[2]] - part[names[1]]) / 2).where(part[names[0]] != 0, 0.0)
+        whole = part[basis].sum()
+        shares.append(part[basis] / whole if whole else part[basis] * np.nan)
+        half = ((part[high] - part[low]) / 2).where(part[basis] != 0, 0.0)
         # Of a share p of a sum of independent parts: (1 - p) of its own noise, p of that of the others.
         noise = half**2
         spreads.append(((1 - shares[-1]) ** 2 * noise + shares[-1] ** 2 * (noise.sum() - noise)) / whole**2)
@@ -229,12 +228,12 @@ def unjoined(comparison):
     most = most[spent | earned].copy()
     most["currency"] = comparison["currency"].iloc[0] if len(comparison) else None
     weight = most["cost"].fillna(0.0).where(most["kind"] == "cost_without_credit", most["value"])
-    return most.assign(weight=weight).sort_values(["kind", "weight"], ascending=[True, False]).drop(
-        columns="weight"
-    ).reset_index(drop=True)  # fmt: skip
+    order = most.assign(weight=weight).sort_values(["kind", "weight"], ascending=[True, False]).index
+    return most.loc[order].reset_index(drop=True)
 
 
-def _by_channel(comparison):
+def by_channel(comparison):
+    """Refuse a comparison that is split by more than the channel."""
     if comparison.duplicated(["model", "channel"]).any():
         raise BadParameter("comparison: expected one row per channel and model; compare without by")
 

@@ -47,7 +47,7 @@ def credit(touchpoints, *, model, by=("channel",), **options):
     keys, more = list(by), [name for name in by if name != "channel"]
     if isinstance(model, str) and model in FITTED:
         function, own = FITTED[model]
-        model = function(touchpoints, **options)
+        model = function(touchpoints, intervals=False, **options)
         options = {name: option for name, option in options.items() if name not in own}
     if isinstance(model, str):
         if model not in RULES:

@@ -1,17 +1,18 @@
 """Additive hazard: every touch adds to a person's chance of converting for a while, over a baseline of no touch's."""
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from perfnb import journey
 from perfnb.attribution import noise
 from perfnb.attribution.noise import BASELINE
-from perfnb.attribution.paths import GROUPS
+from perfnb.attribution.paths import GROUPS, group_of
 from perfnb.errors import BadParameter, PerfnbError
-from perfnb.period import Period, duration
+from perfnb.period import Period, half_life_of
 
 HALF_LIVES = (1.0, 2.0, 4.0, 7.0, 14.0, 30.0)  # days
 _DAY = 86_400_000_000
@@ -20,7 +21,7 @@ _ROUNDS = 2_000
 _RIDGE = 1e-10
 
 
-def hazard(touchpoints, *, half_life=None, **counting):
+def hazard(touchpoints, *, half_life=None, intervals=True, **counting):
     """Credit by each touch's part of the hazard at the moment of conversion.
 
     On each day the hazard of a person is mu + the sum over their touches of
@@ -59,14 +60,13 @@ def hazard(touchpoints, *, half_life=None, **counting):
         none, by_group = np.zeros(0), np.zeros((0, GROUPS))
         found = noise.table("hazard", [], none, none, credit_out=by_group, value_out=by_group, **table, half_life=none)
         return _within(found)
-    tried = HALF_LIVES if half_life is None else (_days(half_life),)
+    tried = HALF_LIVES if half_life is None else (half_life_of(half_life) / timedelta(days=1),)
     best = max((_fitted(seen, days) for days in tried), key=lambda fit: fit.log_likelihood)
-    credit, value, credit_out, value_out = _credited(seen, best)
-    names = [*seen.names, BASELINE]
-    found = noise.table(
-        "hazard", names, credit, value, credit_out=credit_out, value_out=value_out, **table, half_life=best.half_life
-    )
-    return _within(found)
+    if intervals:
+        credit, value, table["credit_out"], table["value_out"] = _credited(seen, best)
+    else:
+        credit, value = (_parts(best.features, best.weights, amount) for amount in _by_pattern(seen))
+    return _within(noise.table("hazard", [*seen.names, BASELINE], credit, value, **table, half_life=best.half_life))
 
 
 def half_lives(touchpoints, **counting):
@@ -127,13 +127,6 @@ def _within(table):
     return table.assign(**highs)
 
 
-def _days(half_life):
-    days = duration(half_life).total_seconds() / 86_400
-    if days <= 0:
-        raise BadParameter(f"half_life {half_life!r}: expected more than nothing, as '7 days'")
-    return days
-
-
 def _seen(touchpoints, counting):
     if isinstance(touchpoints, pd.DataFrame):
         raise BadParameter(
@@ -147,7 +140,7 @@ def _seen(touchpoints, counting):
     found = _converting(touchpoints, rule, counting)
     alone = found["label"].isna().to_numpy()
     amounts = found["n"].to_numpy(float), pd.to_numeric(found["value"]).fillna(0.0).to_numpy(float)
-    group = found["part"].map(_group).to_numpy(int)
+    group = found["part"].map(group_of).to_numpy(int)
     untouched = tuple(np.bincount(group[alone], amount[alone], GROUPS) for amount in amounts)
     has_value = bool(found["value"].notna().any())
     currency = touchpoints.currency("value")
@@ -159,7 +152,7 @@ def _seen(touchpoints, counting):
     _, first, row = np.unique(found["id"].to_numpy(), return_index=True, return_inverse=True)
     channel = pd.Categorical(found["label"], names).codes.astype(int)
     age, touches = found["age"].to_numpy(int), found["touches"].to_numpy(float)
-    places = pd.Categorical(exposed["label"], names).codes, exposed["part"].map(_group).to_numpy(int)
+    places = pd.Categorical(exposed["label"], names).codes, exposed["part"].map(group_of).to_numpy(int)
     last = exposed["last_day"].to_numpy(int)
     lasted = np.zeros((len(names), GROUPS, max(last.max(initial=0), age.max()) + 1))
     np.add.at(lasted, (*places, last), exposed["touches"].to_numpy(float))
@@ -190,10 +183,6 @@ def _patterns(row, kind, touches):
     return shown, pattern
 
 
-def _group(digits):
-    return int(digits, 16) % GROUPS if isinstance(digits, str) else 0
-
-
 def _age(micros, rule):
     """SQL for whole days, of which a look-back holds so many."""
     days = f"FLOOR(({micros}) / CAST({_DAY} AS DOUBLE))"
@@ -206,8 +195,8 @@ def _most(rule):
 
 def _converting(touchpoints, rule, counting):
     """One row per conversion, label and age of the touches that led to it, and one per group of "(no touch)"."""
-    part = journey.GROUP.format("CAST(u AS VARCHAR)")
-    alone = journey.GROUP.format("COALESCE(CAST(u AS VARCHAR), CAST(t AS VARCHAR))")
+    part = journey.part_sql("u")
+    alone = journey.part_sql("u", "t")
     return touchpoints.fetch(
         f"{journey.journeys_sql(touchpoints, **counting | {'nulls': 'none'})},\n"
         f"numbered AS (SELECT u, t, n, value, {part} AS part, ROW_NUMBER() OVER (ORDER BY u, t) AS id "
@@ -246,7 +235,7 @@ def _exposed(touchpoints, rule, counting):
         )
     days = f"waits / CAST({_DAY} AS DOUBLE)"
     begun = f"FLOOR({days}) + 1" if rule.window is None else f"LEAST(FLOOR({days}) + 1, {_most(rule) + 1})"
-    part = journey.GROUP.format("CAST(u AS VARCHAR)")
+    part = journey.part_sql("u")
     return touchpoints.fetch(
         f"""{ctes},
 lived AS ({lived}),
@@ -265,8 +254,6 @@ SELECT label, {part} AS part, last_day, CAST(SUM(touches) AS BIGINT) AS touches,
 
 
 def _fitted(seen, half_life):
-    from scipy import sparse
-
     kernel = 2.0 ** (-np.arange(seen.lasted.shape[2]) / half_life)
     exposure = np.vstack([seen.lasted @ np.cumsum(kernel), seen.watched])
     total = exposure.sum(axis=1)
@@ -291,8 +278,6 @@ def _likeliest(features, n, exposure, weights):
     likelihood, and one of Newton's where that gains more. Concave: with all slopes at most g, the
     likelihood is within g × conversions of its maximum.
     """
-    from scipy import sparse
-
     total = n.sum()
     turned = features.T.tocsr()
     lengths = np.diff(features.indptr)
@@ -337,7 +322,7 @@ def _step(weights, slope, curvature):
 def _credited(seen, fit):
     """Credit and value by column, and both fitted anew with each group left out, scaled to all."""
     amounts = seen.conversions, seen.value
-    n, value = (np.bincount(seen.pattern, amount) for amount in amounts)
+    n, value = _by_pattern(seen)
     out = np.zeros((2, fit.weights.size, GROUPS))
     for left in range(GROUPS):
         mine = seen.group == left
@@ -353,6 +338,11 @@ def _credited(seen, fit):
             out[:, :, left] = _parts(features, weights, rest), _parts(features, weights, worth[still])
     credit_out, value_out = out * (GROUPS / (GROUPS - 1))
     return *(_parts(fit.features, fit.weights, amount) for amount in (n, value)), credit_out, value_out
+
+
+def _by_pattern(seen):
+    """Conversions and value by pattern."""
+    return [np.bincount(seen.pattern, amount) for amount in (seen.conversions, seen.value)]
 
 
 def _parts(features, weights, amount):

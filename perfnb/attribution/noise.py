@@ -9,7 +9,6 @@ from perfnb.attribution.paths import GROUPS
 from perfnb.journey import NO_TOUCH
 
 BASELINE = "(baseline)"  # conversions that a model explains by no touch
-_Z = 1.959964
 COLUMNS = (
     *("model", "channel", "credit", "low", "high", "share", "share_low", "share_high"),
     *("value", "value_low", "value_high", "currency", "definition"),
@@ -35,7 +34,7 @@ def limits(estimate, left_out, one=None):
     t = intervals.t(GROUPS - 1)
     if one is None:
         return estimate - t * np.sqrt(variance), estimate + t * np.sqrt(variance)
-    variance = np.where(variance > 0, variance * (t / _Z) ** 2, np.maximum(estimate, 0) * one)
+    variance = np.where(variance > 0, variance * (t / intervals.Z) ** 2, np.maximum(estimate, 0) * one)
     return _gamma(estimate, variance, 0.025), _gamma(estimate + one, variance + one**2, 0.975)
 
 

@@ -40,6 +40,11 @@ class Coded:
     definition: str
 
     @property
+    def told(self):
+        """What a result says beside its credit: see `noise.columns`."""
+        return {name: getattr(self, name) for name in ("untouched", "has_value", "currency", "definition")}
+
+    @property
     def length(self):
         """Touches by row."""
         return np.diff(self.starts)
@@ -74,14 +79,14 @@ def coded(source, *, grouped=True, converted=False, **counting):
         return _from_table(source[converts], grouped)
     looked_at = counting | {"nulls": "none"} if converted else counting
     found = journey.path_counts(source, grouped=grouped, **looked_at)
-    groups = found["part"].map(group).to_numpy(int) if grouped else np.zeros(len(found), int)
+    groups = found["part"].map(group_of).to_numpy(int) if grouped else np.zeros(len(found), int)
     paths = pa.array(found["path"], pa.string())
     counts = (found[name].to_numpy(float) for name in ("conversions", "nulls", "value"))
     said = {"currency": source.currency("value"), "definition": journey.Counting(**counting).definition}
     return _coded(paths, *counts, groups, separator=journey.BETWEEN, **said)
 
 
-def group(digits):
+def group_of(digits):
     """The group of persons that the first digits of a person's hash stand for."""
     return int(digits, 16) % GROUPS if isinstance(digits, str) and digits else 0
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from perfnb import intervals
 from perfnb.attribution import noise
@@ -34,8 +35,6 @@ def probabilistic(source, *, least=30, intervals=True, **counting):
     channel, rate (conversions / journeys), strength (-1 to 1), pairs (other channels
     that it was held against). No rows where nobody converted.
     """
-    from scipy import sparse
-
     if least < 1:
         raise BadParameter(f"least {least!r}: expected 1 or more journeys")
     paths = coded(source, grouped=intervals, **counting)
@@ -62,10 +61,7 @@ def probabilistic(source, *, least=30, intervals=True, **counting):
         *_split(ending, amounts, strength),
         credit_out=outs[0],
         value_out=outs[1],
-        untouched=paths.untouched,
-        has_value=paths.has_value,
-        currency=paths.currency,
-        definition=paths.definition,
+        **paths.told,
         conversions=np.diag(whole[0]),
         journeys=np.diag(whole[1]),
         rate=np.diag(rate),

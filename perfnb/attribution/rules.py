@@ -7,10 +7,10 @@ import pandas as pd
 
 from perfnb import journey
 from perfnb.attribution import noise
-from perfnb.attribution.paths import GROUPS, coded, group
+from perfnb.attribution.paths import GROUPS, coded, group_of
 from perfnb.engine import identifier, label, literal
 from perfnb.errors import BadParameter
-from perfnb.period import duration
+from perfnb.period import half_life_of
 
 MODELS = ("first", "last", "last_non_direct", "linear", "time_decay", "position")
 RULES = (*MODELS, "w_shaped", "own")
@@ -67,9 +67,7 @@ def rules(
         raise BadParameter(f"models {models!r}: expected a list of some of {', '.join(known)}{kept}")
     if isinstance(by, str):
         raise BadParameter(f"by {by!r}: expected a list of columns, as [{by!r}]")
-    half = duration(half_life).total_seconds() * 1_000_000
-    if half <= 0:
-        raise BadParameter(f"half_life {half_life!r}: expected more than nothing, as '7 days'")
+    half = half_life_of(half_life).total_seconds() * 1_000_000
     if "own" in models and weights is None:
         raise BadParameter("weights: the model own needs them, from the conversion backwards, as [0.6, 0.3, 0.1]")
     if of_paths:
@@ -133,10 +131,7 @@ def _of_paths(source, models, direct, position, own, intervals):
             *(part.sum(axis=1) for part in parts),
             credit_out=outs[0],
             value_out=outs[1],
-            untouched=paths.untouched,
-            has_value=paths.has_value,
-            currency=paths.currency,
-            definition=paths.definition,
+            **paths.told,
         )
 
 
@@ -249,8 +244,8 @@ def credited_sql(touchpoints, shares, *, by, counting, touch=None, path=None, le
         source = "(SELECT q.*, lead_t FROM touched AS q LEFT JOIN leads AS l ON q.u = l.u AND q.ends = l.ends) AS k"
     part, alone = "''", "''"
     if grouped:
-        part = journey.GROUP.format("CAST(c.u AS VARCHAR)")
-        alone = journey.GROUP.format("COALESCE(CAST(u AS VARCHAR), CAST(t AS VARCHAR))")
+        part = journey.part_sql("c.u")
+        alone = journey.part_sql("u", "t")
     columns = {name: label(f"k.{identifier(name)}") for name in kept}
     if "date" in by:
         columns["date"] = f"k.t - ((k.t % {_DAY}) + {_DAY}) % {_DAY}"
@@ -279,7 +274,7 @@ def _tables(found, models, by, intervals):
     keys = ["channel", *by]
     place = found.groupby(keys, dropna=False, sort=False).ngroup().to_numpy()
     first = segments(found, keys)
-    cell = place * GROUPS + found["part"].map(group).to_numpy(int)
+    cell = place * GROUPS + found["part"].map(group_of).to_numpy(int)
     none = (np.zeros(GROUPS), np.zeros(GROUPS))
     for model in models:
         parts = [

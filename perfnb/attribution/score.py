@@ -1,14 +1,13 @@
 """How far each model's shares lie from the truth, on simulated shops."""
 
-from statistics import NormalDist
-
 import numpy as np
 import pandas as pd
 
+from perfnb import intervals
 from perfnb.attribution.compare import compare
 from perfnb.errors import BadParameter
 
-_WIDTH = 2 * NormalDist().inv_cdf(0.975)  # of a 95 % interval, in standard deviations
+_WIDTH = 2 * intervals.Z  # of a 95 % interval, in standard deviations
 _DRAWS = 2_000
 COLUMNS = (
     *("model", "distance", "distance_low", "distance_high", "misplaced", "cost"),

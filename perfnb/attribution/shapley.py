@@ -108,10 +108,7 @@ def _table(model, paths, parts, intervals, *, names=None, **more):
         value.sum(axis=1),
         credit_out=noise.leave_out(credit) if intervals else None,
         value_out=noise.leave_out(value) if intervals else None,
-        untouched=paths.untouched,
-        has_value=paths.has_value,
-        currency=paths.currency,
-        definition=paths.definition,
+        **paths.told,
         **more,
     )
     return found if paths.conversions.any() or paths.untouched[0].any() else found.iloc[:0]

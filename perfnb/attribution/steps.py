@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from perfnb import journey
-from perfnb.attribution.paths import GROUPS, Coded, coded, group
+from perfnb.attribution.paths import GROUPS, Coded, coded, group_of
 
 START, CONVERTED, ENDED = -1, -2, -3
 _DENSE = 10_000_000  # cells of a lookup table that may be made instead of a search
@@ -74,7 +74,7 @@ def _from_events(touchpoints, order, grouped, counting):
     has_value = not np.isnan(value).all() if value.size else False
     value = np.nan_to_num(value)
     digits, texts = found["part"]
-    part = np.array([group(text) for text in texts] + [0])[digits]
+    part = np.array([group_of(text) for text in texts] + [0])[digits]
     alone = seen[0] < 0
     untouched = tuple(np.bincount(part[alone], amount[alone], GROUPS) for amount in (weight, value))
     last = ~alone & (following < 0)
@@ -87,15 +87,15 @@ def _from_events(touchpoints, order, grouped, counting):
     fresh = whole & ~(np.asarray(found[f"s{order}"], float) == 1)
     inner = whole & ~last
     inner[inner] = before[inner] != after[inner]
-    kinds = (
-        (fresh, np.full(before.size, START), before, np.zeros_like(value)),
-        (inner, before, after, np.zeros_like(value)),
-        (paid, before, np.full(before.size, CONVERTED), value),
-        (ended, before, np.full(before.size, ENDED), np.zeros_like(value)),
-    )
-    rows = [np.concatenate([column[mask] for mask, *columns in kinds for column in [columns[k]]]) for k in range(3)]
-    groups, weights = (np.concatenate([column[mask] for mask, *_ in kinds]) for column in (part, weight))
-    steps = counted(holds, rows[0], rows[1], groups, weights, rows[2])
+    none, same = np.zeros_like(value), np.ones_like(before)
+    kinds = [
+        (fresh, (START * same, before, part, weight, none)),
+        (inner, (before, after, part, weight, none)),
+        (paid, (before, CONVERTED * same, part, weight, value)),
+        (ended, (before, ENDED * same, part, weight, none)),
+    ]
+    rows = zip(*([column[mask] for column in columns] for mask, columns in kinds), strict=True)
+    steps = counted(holds, *map(np.concatenate, rows))
     nulls = weight[ended].sum()
     said = touchpoints.currency("value"), journey.Counting(**counting).definition
     return Walks(steps, tuple(names), total, untouched, nulls, has_value, *said)

@@ -1,6 +1,6 @@
 """The statement that counts attempts: one per step-1 event, or one after the other, as CTEs up to `units`."""
 
-from perfnb.funnel.programme import base, keyed
+from perfnb.funnel.programme import base, bounds, keyed
 
 __all__ = ["attempts"]
 
@@ -25,13 +25,6 @@ def attempts(touchpoints, rule):
     ]
 
 
-def _inside(rule):
-    if rule.period is None:
-        return ""
-    since, until = rule.period.micros()
-    return f" AND t >= {since} AND t < {until}"
-
-
 def _each(rule):
     """`entry`: u_1 …, entered, n, level, place, following — backwards, the earliest that each step can be reached.
 
@@ -42,7 +35,7 @@ def _each(rule):
     mine = f"PARTITION BY {keyed(rule)}"
     first = 0 if rule.ties in ("distinct", "shared") else 1
     steps = rule.marks
-    opens = f"m_{steps[0]} > 0{_inside(rule)}"
+    opens = f"m_{steps[0]} > 0{bounds(rule)}"
     later = f"MIN(CASE WHEN {opens} THEN {place} END) OVER ({mine} ORDER BY {place} " \
             "ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING)"  # fmt: skip
     if rule.window is None:
@@ -105,7 +98,7 @@ def _walk(rule):
     names = [f"u_{n}" for n, _ in enumerate(rule.keys, start=1)]
     same = " AND ".join(f"r.{name} = w.{name}" for name in names)
     steps = rule.marks
-    opens = f"r.m_{steps[0]} > 0" + _inside(rule).replace(" t ", " r.t ")
+    opens = f"r.m_{steps[0]} > 0" + bounds(rule).replace(" t ", " r.t ")
     over = f"w.k = 0 OR w.k = {rule.count}"
     if rule.window is not None:
         over += f" OR r.t - w.start > {rule.window}"

@@ -13,7 +13,7 @@ from perfnb.engine import identifier, label, literal
 from perfnb.errors import BadParameter
 from perfnb.funnel.rule import micros
 
-__all__ = ["base", "events_sql", "keyed", "programme"]
+__all__ = ["base", "bounds", "events_sql", "keyed", "programme"]
 
 _MOST_OVERLAPPING = 5  # conditions that meet in one event: their subsets are counted
 _BEFORE = "ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING"
@@ -40,7 +40,7 @@ def programme(touchpoints, rule, *, times=False):
     if rule.order in ("any", "any_after_first"):
         chain = _any(rule)
     elif rule.open == "union":
-        each = ", ".join(f"CASE WHEN m_{c} > 0{_bounds(rule)} THEN t END AS s_{k}" for k, c in _steps(rule))
+        each = ", ".join(f"CASE WHEN m_{c} > 0{bounds(rule)} THEN t END AS s_{k}" for k, c in _steps(rule))
         chain = [f"ends AS (SELECT rows_of.*, {each} FROM rows_of)"]
     else:
         chain = _chain(rule)
@@ -186,7 +186,8 @@ def _steps(rule):
     return list(enumerate(rule.marks, start=1))
 
 
-def _bounds(rule):
+def bounds(rule):
+    """The condition that a row lies in the rule's period, after others; nothing without one."""
     if rule.period is None:
         return ""
     since, until = rule.period.micros()
@@ -200,13 +201,13 @@ def _starts(rule):
     met = f"m_{rule.marks[0]} > 0"
     if rule.open == "first_touch":
         any_step = " OR ".join(f"m_{c} > 0" for c in range(1, len(rule.conditions) + 1))
-        first = f"{place} = MIN(CASE WHEN {any_step} THEN {place} END) {mine}{_bounds(rule)}"
+        first = f"{place} = MIN(CASE WHEN {any_step} THEN {place} END) {mine}{bounds(rule)}"
         found = {}
         for k, c in _steps(rule):
             lower = "".join(f" AND m_{rule.marks[j - 1]} = 0" for j in range(1, k))
             found[k] = f"m_{c} > 0{lower} AND {first}"
         return found
-    opens = met + _bounds(rule)
+    opens = met + bounds(rule)
     if rule.entry == "first":
         opens += f" AND {place} = MIN(CASE WHEN {met} THEN {place} END) {mine}"
     return {1: opens}
@@ -368,7 +369,7 @@ def _any(rule):
     done = " + ".join(f"CASE WHEN f_{k} IS NOT NULL{inside.format(k=k)} THEN 1 ELSE 0 END" for k, _ in _steps(rule))
     marks = rule.marks[:1] if rule.order == "any_after_first" else rule.marks
     met = "(" + " OR ".join(f"m_{c} > 0" for c in marks) + ")"
-    opens = met + _bounds(rule)
+    opens = met + bounds(rule)
     if rule.entry == "first":
         opens += f" AND {order} = MIN(CASE WHEN {met} THEN {order} END) OVER ({mine})"
     level = ", ".join(f"CASE WHEN done >= {k} THEN t END AS s_{k}" for k, _ in _steps(rule))

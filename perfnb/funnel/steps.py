@@ -1,7 +1,6 @@
 """How many units get from step to step, by group, over time, and how far each of them got."""
 
 from datetime import UTC, datetime
-from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,7 @@ from perfnb.funnel.attempts import attempts
 from perfnb.funnel.compare import compared
 from perfnb.funnel.programme import events_sql, keyed, programme
 from perfnb.funnel.rule import micros, rule_of
-from perfnb.intervals import wilson
+from perfnb.intervals import Z, wilson
 from perfnb.period import Period
 
 __all__ = ["columns_of", "grouped", "levels", "mature", "opening", "over_time", "statement", "steps"]
@@ -21,7 +20,6 @@ _SECOND = 1_000_000
 _DAY = 86_400 * _SECOND
 _WEEK = 7 * _DAY
 _FIRST_MONDAY = 4 * _DAY  # 1970-01-05
-_Z = NormalDist().inv_cdf(0.975)
 
 
 def steps(touchpoints, steps, *, by=None, by_from="entry", semantics=None, **switches):
@@ -338,8 +336,8 @@ def _clustered(rate, se, persons):
     low, high = wilson(rate * persons, persons)
     seen = se > 0
     return (
-        np.where(seen, np.clip(rate - _Z * se, 0, 1), low),
-        np.where(seen, np.clip(rate + _Z * se, 0, 1), high),
+        np.where(seen, np.clip(rate - Z * se, 0, 1), low),
+        np.where(seen, np.clip(rate + Z * se, 0, 1), high),
     )
 
 

@@ -16,12 +16,11 @@ from perfnb.journey.segments import personas, segments
 from perfnb.journey.sessions import sessions, with_sessions
 from perfnb.journey.stages import STAGES, contacts, stages
 from perfnb.journey.touchmap import CYCLE, compare_cycle, emotion, map, peak_end
-from perfnb.journey.unit import GROUP, NO_TOUCH, STEPS_SQL, Counting, journeys_sql, walks_plainly, walks_sql
+from perfnb.journey.unit import NO_TOUCH, STEPS_SQL, Counting, journeys_sql, part_sql, walks_plainly, walks_sql
 
 __all__ = [
     "BETWEEN",
     "CYCLE",
-    "GROUP",
     "NO_TOUCH",
     "SEPARATOR",
     "STAGES",
@@ -37,6 +36,7 @@ __all__ = [
     "loops",
     "map",
     "matrix_difference",
+    "part_sql",
     "path_counts",
     "paths",
     "peak_end",

@@ -8,14 +8,14 @@ import pandas as pd
 from perfnb import intervals
 from perfnb.engine import identifier, label, literal
 from perfnb.errors import BadParameter, MissingColumns
-from perfnb.journey.unit import GROUP, Counting, journeys_sql
+from perfnb.journey.unit import Counting, journeys_sql, part_sql
 
 START, END = "(start)", "(end)"
 _CONVERSION = "(conversion)"
 _OWN = {START: 1, _CONVERSION: 2, END: 3}  # these rows stand last, in this order
 _HIT, _GROUP = "perfnb_hit", "perfnb_group"
 _HOUR = 3_600_000_000
-_ENOUGH = 5  # expected counts below this go to Fisher's exact test
+_COUNTS = ("journeys", "aligned")
 
 
 def step_matrix(
@@ -99,10 +99,11 @@ def matrix_difference(one, other):
             table.loc[absent, side + end] = limit[absent]
     a, b = (table[f"share{end}"] for end in ("_one", "_other"))
     table["difference"] = a - b
-    table["difference_low"] = table["difference"] - np.hypot(a - table["low_one"], table["high_other"] - b)
-    table["difference_high"] = table["difference"] + np.hypot(table["high_one"] - a, b - table["low_other"])
-    table["p"] = _p_of_difference(table)
-    table["p_adjusted"] = adjusted(table["p"])
+    spans = [(table[f"low_{end}"], table[f"high_{end}"]) for end in ("one", "other")]
+    table["difference_low"], table["difference_high"] = intervals.newcombe(a, b, *spans)
+    worth = [table[f"{name}_{end}"] / table[f"design_effect_{end}"] for end in ("one", "other") for name in _COUNTS]
+    table["p"] = intervals.same_rate(*worth)
+    table["p_adjusted"] = intervals.adjusted(table["p"])
     table["tests"] = int(table["p"].notna().sum())
     for name in ("journeys_one", "aligned_one", "journeys_other", "aligned_other"):
         table[name] = table[name].astype(int)
@@ -110,18 +111,8 @@ def matrix_difference(one, other):
     table = table.assign(size=size, own=table["touchpoint"].map(_OWN).fillna(0))
     table = table.sort_values(["step", "own", "size", "touchpoint"], ascending=[True, True, False, True])
     figures = [f"{name}_{end}" for end in ("one", "other") for name in ("journeys", "aligned", "share")]
-    columns = [
-        "step",
-        "touchpoint",
-        *figures,
-        "difference",
-        "difference_low",
-        "difference_high",
-        "p",
-        "p_adjusted",
-        "tests",
-    ]
-    return table[columns].reset_index(drop=True)
+    found = ["difference", "difference_low", "difference_high", "p", "p_adjusted", "tests"]
+    return table[["step", "touchpoint", *figures, *found]].reset_index(drop=True)
 
 
 def loops(touchpoints, *, lookback=None, **counting):
@@ -219,7 +210,7 @@ def retention(touchpoints, *, depth=10, lookback=None, **counting):
         if k:
             base = reach[k - 1]
             got = reach[k].reindex(base.index, fill_value=0)
-            low, high, _ = clustered(
+            low, high, _ = intervals.clustered(
                 got.sum(), base.sum(), (got**2).sum(), (base**2).sum(), (got * base).sum(), (base > 0).sum()
             )
             row |= {"from_journeys": int(base.sum()), "low": float(low), "high": float(high)}
@@ -234,32 +225,9 @@ def retention(touchpoints, *, depth=10, lookback=None, **counting):
     return table[[*columns, "definition"]].astype({"converted": int, "ended": int})
 
 
-def clustered(y, n, yy, nn, yn, clusters):
-    """Lower and upper limit of Σy/Σn over clusters (95 %), and the design effect, from sums over the clusters.
-
-    The variance of the ratio by linearisation; Wilson's interval with the n that a plain sample of the same
-    variance had (Dean & Pagano 2015), never more than there are: a share of 0 has a width too.
-    """
-    y, n, yy, nn, yn, clusters = (np.asarray(values, float) for values in (y, n, yy, nn, yn, clusters))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        rate = y / n
-        spread = clusters / (clusters - 1) * (yy - 2 * rate * yn + rate**2 * nn)
-        effect = spread / (n * rate * (1 - rate))
-    effect = np.where(np.isfinite(effect), np.maximum(effect, 1.0), 1.0)
-    return *intervals.wilson(y / effect, n / effect), effect
-
-
-def adjusted(p):
-    """Benjamini & Hochberg's (1995) adjusted p-values; what has no p stays without."""
-    known = p.dropna().sort_values()
-    q = (known * len(known) / np.arange(1, len(known) + 1))[::-1].cummin()[::-1]
-    return q.clip(upper=1).reindex(p.index)
-
-
 def _parts():
     """The group of persons of a journey, and of one without a touch, whose person may be unknown."""
-    alone = "COALESCE(CAST(u AS VARCHAR), CAST(t AS VARCHAR), '')"
-    return GROUP.format("CAST(u AS VARCHAR)"), GROUP.format(alone)
+    return part_sql("u"), part_sql("u", "t", "''")
 
 
 def _marked(touchpoints, anchor, by):
@@ -377,7 +345,7 @@ def _grid(rows, steps, *, ends_last):
     grid = pd.MultiIndex.from_product([[float(step) for step in steps], labels], names=["step", "label"])
     sums = sums.reorder_levels(["step", "label"]).reindex(grid, fill_value=0).reset_index()
     n = int(sizes.sum())
-    low, high, effect = clustered(sums["n"], n, sums["yy"], (sizes**2).sum(), sums["yn"], len(sizes))
+    low, high, effect = intervals.clustered(sums["n"], n, sums["yy"], (sizes**2).sum(), sums["yn"], len(sizes))
     return pd.DataFrame(
         {
             "step": sums["step"].astype(int),
@@ -391,21 +359,3 @@ def _grid(rows, steps, *, ends_last):
             "aligned_share": n / total,
         }
     )
-
-
-def _p_of_difference(table):
-    from scipy.stats import fisher_exact, norm
-
-    x, n = (
-        np.stack([table[f"{name}{end}"] / table[f"design_effect{end}"] for end in ("_one", "_other")])
-        for name in ("journeys", "aligned")
-    )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        pooled = x.sum(axis=0) / n.sum(axis=0)
-        z = (x[0] / n[0] - x[1] / n[1]) / np.sqrt(pooled * (1 - pooled) * (1 / n).sum(axis=0))
-    p = np.where((pooled > 0) & (pooled < 1), 2 * norm.sf(np.abs(z)), np.nan)
-    few = np.minimum(pooled, 1 - pooled) * n.min(axis=0) < _ENOUGH
-    for place in np.flatnonzero(few & np.isfinite(p)):
-        counts = np.rint([x[:, place], n[:, place] - x[:, place]]).astype(int)
-        p[place] = fisher_exact(counts).pvalue
-    return p

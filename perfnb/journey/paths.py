@@ -4,7 +4,7 @@ import pandas as pd
 
 from perfnb.engine import literal
 from perfnb.errors import BadParameter
-from perfnb.journey.unit import GROUP, NO_TOUCH, Counting, journeys_sql
+from perfnb.journey.unit import NO_TOUCH, Counting, journeys_sql, part_sql
 
 TRANSFORMS = ("unique", "exposure", "first", "recent", "frequency")
 SEPARATOR = " > "
@@ -56,8 +56,8 @@ def path_counts(touchpoints, *, transform="unique", grouped=True, **counting):
     if transform not in TRANSFORMS:
         raise BadParameter(f"transform {transform!r}: expected one of {', '.join(map(repr, TRANSFORMS))}")
     Counting(**counting)
-    group = GROUP.format("CAST(j.u AS VARCHAR)") if grouped else "''"
-    alone = GROUP.format("COALESCE(CAST(u AS VARCHAR), CAST(t AS VARCHAR))") if grouped else "''"
+    group = part_sql("j.u") if grouped else "''"
+    alone = part_sql("u", "t") if grouped else "''"
     found = touchpoints.fetch(
         f"{journeys_sql(touchpoints, **counting)},\n"
         f"walked AS ({_TRANSFORMED[transform]}),\n"

@@ -6,8 +6,15 @@ from perfnb import intervals
 from perfnb.engine import label, literal
 from perfnb.errors import BadParameter
 
-_SMALL = 30
+SMALL = 30  # persons, below which figures are withheld
 _SCALES = {"satisfaction": (1, 5), "nps": (0, 10)}
+
+
+def scale_ends(scale):
+    """The worst and the best score of a scale; BadParameter where there is none of that name."""
+    if scale not in _SCALES:
+        raise BadParameter(f"scale {scale!r}: expected {' or '.join(_SCALES)}")
+    return _SCALES[scale]
 
 
 def satisfaction(surveys, *, scale="satisfaction"):
@@ -18,8 +25,7 @@ def satisfaction(surveys, *, scale="satisfaction"):
     withheld).
     """
     surveys.require("user_id", "touchpoint", "score", "scale")
-    if scale not in _SCALES:
-        raise BadParameter(f"scale {scale!r}: expected {' or '.join(_SCALES)}")
+    scale_ends(scale)
     found = surveys.fetch(
         f"WITH answered AS (SELECT {label('touchpoint')} AS touchpoint, user_id, score "
         "FROM {table} AS source "
@@ -30,7 +36,7 @@ def satisfaction(surveys, *, scale="satisfaction"):
         "FROM person GROUP BY touchpoint ORDER BY touchpoint"
     )
     found["low"], found["high"] = intervals.mean(found["mean"], found["variance"], found["n"])
-    found["small_n"] = found["n"] < _SMALL
+    found["small_n"] = found["n"] < SMALL
     found.loc[found["small_n"], ["mean", "low", "high"]] = np.nan
     found["scale"] = scale
     found["answers"] = found["answers"].astype(int)

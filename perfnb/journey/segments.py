@@ -5,7 +5,7 @@ import pandas as pd
 
 from perfnb.engine import identifier, label, literal
 from perfnb.errors import BadParameter
-from perfnb.journey.satisfaction import _SMALL
+from perfnb.journey.satisfaction import SMALL
 
 FEATURES = ("touches", "touchpoints", "active_days", "days_since", "orders", "value")
 
@@ -81,7 +81,7 @@ def segments(touchpoints, *, orders=None, k=4, seed=0, touchpoint="channel", con
             "value_share": worth / all_value if all_value else np.nan,
             "reactivate": int(inside @ rows["reactivate"]),
             "gap_unknown": int(inside @ rows["gap_unknown"]),
-            "small_n": size < _SMALL,
+            "small_n": size < SMALL,
         }
         for place in np.argsort(-np.abs(effects[segment]), kind="stable"):
             feature = {

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pandas as pd
 
+from perfnb import intervals
 from perfnb.engine import identifier, literal
 from perfnb.errors import BadParameter
-from perfnb.journey.matrix import clustered
 from perfnb.journey.paths import BETWEEN
 from perfnb.period import duration
 
@@ -69,7 +69,7 @@ def sessions(touchpoints, *, timeout="30 minutes", unit="user_id", conversion="o
         found[name] = found[name].astype(int)
     found["rate"] = found["converted"] / found["sessions"].where(found["sessions"] > 0)
     sums = (found[name].astype(float) for name in ("converted", "sessions", "yy", "nn", "yn", "persons"))
-    found["low"], found["high"], _ = clustered(*sums)
+    found["low"], found["high"], _ = intervals.clustered(*sums)
     found["median_minutes"] = (found["length"] / _MINUTE).mask(lost)
     found["median_gap_days"] = (found["gap"] / _DAY).astype(float).mask(lost)
     found["definition"] = (

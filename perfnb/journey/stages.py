@@ -24,7 +24,7 @@ def stages(touchpoints, *, stages=None):
     with low and high (Wilson, 95 %), dropped (persons).
     """
     touchpoints.require("user_id", "event")
-    rank = _rank(touchpoints, stages)
+    rank = rank_sql(touchpoints, stages)
     seen = ", ".join(f"MAX(CASE WHEN s = {k} THEN 1 ELSE 0 END) AS seen_{k}" for k in (0, 1, 2, 3))
     events = ", ".join(f"SUM(CASE WHEN s = {k} THEN 1 ELSE 0 END) AS events_{k}" for k in (0, 1, 2, 3))
     furthest = ", ".join(f"SUM(CASE WHEN furthest = {k} THEN 1 ELSE 0 END) AS furthest_{k}" for k in (0, 1, 2, 3))
@@ -67,7 +67,7 @@ def contacts(touchpoints, *, touchpoint="channel", stages=None):
     """
     touchpoints.require("user_id", "event", touchpoint)
     found = touchpoints.fetch(
-        f"WITH staged AS (SELECT user_id AS u, {_rank(touchpoints, stages)} AS s, "
+        f"WITH staged AS (SELECT user_id AS u, {rank_sql(touchpoints, stages)} AS s, "
         f"{label(identifier(touchpoint))} AS label "
         "FROM {table} AS source WHERE user_id IS NOT NULL)\n"
         "SELECT s, label, COUNT(DISTINCT u) AS units, COUNT(*) AS contacts, "
@@ -80,7 +80,8 @@ def contacts(touchpoints, *, touchpoint="channel", stages=None):
     return found[["stage", "touchpoint", "units", "contacts", "share"]]
 
 
-def _rank(touchpoints, stages):
+def rank_sql(touchpoints, stages):
+    """SQL for the number of an event's stage: 1 to 3, 0 for none."""
     if not stages:
         if not touchpoints.has("stage"):
             raise MissingColumns(

@@ -9,9 +9,8 @@ import pandas as pd
 from perfnb import intervals
 from perfnb.engine import identifier, label, literal
 from perfnb.errors import BadParameter, MissingColumns
-from perfnb.journey.matrix import adjusted
-from perfnb.journey.satisfaction import _SCALES, _SMALL
-from perfnb.journey.stages import STAGES, _rank
+from perfnb.journey.satisfaction import SMALL, scale_ends
+from perfnb.journey.stages import STAGES, rank_sql
 from perfnb.journey.unit import journeys_sql
 
 CYCLE = ("awareness", "consideration", "purchase", "delivery", "use", "service", "loyalty")
@@ -67,8 +66,7 @@ def map(
     not separate; null where the scores explain nothing beyond chance, explained_p 5 % or
     more), definition.
     """
-    if scale not in _SCALES:
-        raise BadParameter(f"scale {scale!r}: expected {' or '.join(_SCALES)}")
+    scale_ends(scale)
     if outcome not in OUTCOMES:
         raise BadParameter(f"outcome {outcome!r}: expected {' or '.join(OUTCOMES)}")
     found = touchpoints.fetch(_stage_counts(touchpoints, stages, touchpoint, conversion))
@@ -86,14 +84,14 @@ def map(
     counts = ["units", "contacts", "progressed", "loops", "loop_persons"]
     table[counts] = table[counts].fillna(0).astype(int)
     table["share"] = table["units"] / persons if persons else np.nan
-    table["small_units"] = table["units"] < _SMALL
+    table["small_units"] = table["units"] < SMALL
     staged = table["place"] > 0
     table["dropped"] = (table["units"] - table["progressed"]).where(staged)
     units = table["units"].where(staged & ~table["small_units"])
     table["rate"] = table["progressed"] / units
     table["low"], table["high"] = intervals.wilson(table["progressed"], units)
     table["drop_off"], table["drop_low"], table["drop_high"] = 1 - table["rate"], 1 - table["high"], 1 - table["low"]
-    enough = staged & (table["progressed"] >= _SMALL)
+    enough = staged & (table["progressed"] >= SMALL)
     table["median_hours"] = (pd.to_numeric(table["middle"]).astype(float) / _HOUR).where(enough)
     table["cost_per_progressed"] = table["cost"] / table["progressed"].where(table["progressed"] > 0)
     table["progressed"] = table["progressed"].where(staged).astype("Int64")
@@ -101,7 +99,7 @@ def map(
     table["currency"] = currency
     table = table.merge(felt, how="left", on="touchpoint")
     table[["answers", "n"]] = table[["answers", "n"]].fillna(0).astype(int)
-    table["small_n"] = table["n"] < _SMALL
+    table["small_n"] = table["n"] < SMALL
     table["response_rate"] = table["n"] / table["units"].where((table["units"] > 0) & (table["n"] <= table["units"]))
     outcomes = _outcomes(touchpoints, surveys, scale, outcome, conversion) if len(answered) else None
     drawn = _importance(answered, outcomes, felt, scale, draws, seed)
@@ -142,8 +140,7 @@ def emotion(touchpoints, *, surveys, stages=None, touchpoint="event", scale="sat
     before) with change_low and change_high (95 %), p, p_adjusted, move (falls, rises,
     within noise, or null for the first), peak, journey_mean (mean of the means shown).
     """
-    if scale not in _SCALES:
-        raise BadParameter(f"scale {scale!r}: expected {' or '.join(_SCALES)}")
+    scale_ends(scale)
     answered = _answers(surveys, scale)
     felt = _felt(answered, scale).rename(columns={"mean_low": "low", "mean_high": "high"})
     order = touchpoints.fetch(_order(touchpoints, stages, touchpoint))
@@ -163,7 +160,7 @@ def emotion(touchpoints, *, surveys, stages=None, touchpoint="event", scale="sat
         changes.append((np.nan,) * 4 if last is None else _change(wide[last], wide[row.touchpoint]))
         last = row.touchpoint
     table[["change", "change_low", "change_high", "p"]] = np.array(changes, float).reshape(len(table), 4)
-    table["p_adjusted"] = adjusted(table["p"])
+    table["p_adjusted"] = intervals.adjusted(table["p"])
     moves = np.where(table["p_adjusted"] >= _LEVEL, "within_noise", np.where(table["change"] < 0, "falls", "rises"))
     table["move"] = pd.Series(moves, table.index, dtype=object).where(table["p"].notna(), None)
     shown = table[~table["small_n"]]
@@ -284,7 +281,7 @@ def _stage_counts(touchpoints, stages, touchpoint, conversion):
     )
     goes_on = "CASE s WHEN 1 THEN next_1 WHEN 2 THEN next_2 WHEN 3 THEN next_3 END"
     return (
-        f"WITH staged AS (SELECT user_id AS u, {touchpoints.micros()} AS t, {_rank(touchpoints, stages)} AS s, "
+        f"WITH staged AS (SELECT user_id AS u, {touchpoints.micros()} AS t, {rank_sql(touchpoints, stages)} AS s, "
         f"CASE WHEN event = {literal(conversion)} THEN 1 ELSE 0 END AS hit, "
         f"{label(identifier(touchpoint))} AS label FROM {{table}} AS source WHERE user_id IS NOT NULL),\n"
         # Events without a time are contacts too; they stand at the end and lead to nothing.
@@ -348,7 +345,7 @@ def _felt(answered, scale):
     )
     found = found.reset_index().astype({"answers": int, "n": int, "mean": float, "variance": float})
     found["mean_low"], found["mean_high"] = intervals.mean(found["mean"], found["variance"], found["n"])
-    found["small_n"] = found["n"] < _SMALL
+    found["small_n"] = found["n"] < SMALL
     found.loc[found["small_n"], ["mean", "mean_low", "mean_high"]] = np.nan
     return found[["touchpoint", "answers", "n", "mean", "mean_low", "mean_high", "small_n"]]
 
@@ -394,14 +391,14 @@ def _importance(answered, outcomes, felt, scale, draws, seed):
     )
     y = outcomes.set_index("person")["outcome"].reindex(wide.index).to_numpy(float)
     names, size, known = list(wide.columns), len(wide), int(np.isfinite(y).sum())
-    if known < _SMALL:
+    if known < SMALL:
         return nothing
     scores = wide.to_numpy(float)
     rng = np.random.default_rng(seed)
     weights = [np.ones(size), *(np.bincount(rng.integers(size, size=size), minlength=size) for _ in range(draws))]
     answers, moments = zip(*(_moments(scores, y, weight) for weight in weights), strict=True)
     values, whole = _shapley_of_r2(*(np.stack(part) for part in zip(*moments, strict=True)))
-    worst, best = _SCALES[scale]
+    worst, best = scale_ends(scale)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.where(whole[:, None] > 0, values / whole[:, None], np.nan)
     found = {"touchpoint": names}
@@ -467,7 +464,7 @@ def _order(touchpoints, stages, touchpoint):
     """The statement of where touchpoints stand in the journey: label, s (earliest stage), met (mean place)."""
     touchpoints.require("user_id", "timestamp", "event", touchpoint)
     return (
-        f"WITH staged AS (SELECT user_id AS u, {touchpoints.micros()} AS t, {_rank(touchpoints, stages)} AS s, "
+        f"WITH staged AS (SELECT user_id AS u, {touchpoints.micros()} AS t, {rank_sql(touchpoints, stages)} AS s, "
         f"{label(identifier(touchpoint))} AS label FROM {{table}} AS source "
         'WHERE user_id IS NOT NULL AND "timestamp" IS NOT NULL),\n'
         "firsts AS (SELECT u, label, MIN(t) AS t, MIN(CASE WHEN s > 0 THEN s ELSE 4 END) AS s FROM staged "

@@ -7,9 +7,6 @@ from perfnb.errors import BadParameter
 from perfnb.period import Period, duration
 
 NO_TOUCH = "(no touch)"
-# The group of persons that a row is of, for intervals: the first two digits of a hash that every engine has.
-GROUP = "SUBSTR(MD5({}), 1, 2)"
-
 _KNOWN = "u IS NOT NULL AND t IS NOT NULL"
 _CHOICES = {
     "count": ("every", "first"),
@@ -101,6 +98,15 @@ class Counting:
         return f"(event <> {literal(self.conversion)} OR event IS NULL)"
 
 
+def part_sql(*keys):
+    """SQL for the group of persons that a row is of, for intervals, by the first of `keys` that is known.
+
+    The first two digits of a hash that every engine has.
+    """
+    known = ", ".join(f"CAST({key} AS VARCHAR)" for key in keys)
+    return f"SUBSTR(MD5({known if len(keys) == 1 else f'COALESCE({known})'}), 1, 2)"
+
+
 def journeys_sql(touchpoints, *, keep=(), **counting):
     """CTEs for everything that counts journeys, as `Counting` says.
 
@@ -176,19 +182,12 @@ def _nowhere(rule):
     return "u IS NULL OR t IS NULL" if rule.period is None else f"u IS NULL AND t >= {rule.period.micros()[0]}"
 
 
-def _moments(log, rule, names="", kept=0):
-    """`moments`: touches, and conversions that end a journey."""
-    nulls = ", NULL" * kept
-    return f"""moments AS (SELECT u, t, 0 AS is_end, label, CAST(NULL AS BIGINT) AS n,
-  CAST(NULL AS DECIMAL(38, 6)) AS value{names} FROM {log} WHERE {rule.touch} AND {_KNOWN}
-  UNION ALL SELECT u, t, 1 AS is_end, NULL, n, value{nulls} FROM closing)"""
-
-
 def _reset(log, rule, names, kept):
     """`placed`, the touches with the next conversion of their person, and `reached`, those of a journey."""
     conditions = ["is_end = 0", *_conditions(rule)]
     return [
-        _moments(log, rule, names, kept),
+        f"""moments AS (SELECT u, t, 0 AS is_end, label{names} FROM {log} WHERE {rule.touch} AND {_KNOWN}
+  UNION ALL SELECT u, t, 1 AS is_end, NULL{", NULL" * kept} FROM closing)""",
         """placed AS (SELECT moments.*, MIN(CASE WHEN is_end = 1 THEN t END) OVER (PARTITION BY u
   ORDER BY t DESC, is_end DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS ends FROM moments)""",
         f"reached AS (SELECT u, ends, t, label{names} FROM placed WHERE {' AND '.join(conditions)})",
@@ -302,8 +301,8 @@ def walks_sql(touchpoints, *, order, grouped=True, **counting):
     ]
     touch = " AND ".join(["MOD(q, 2) = 0", *_conditions(rule, "q", 2)])
     seen = "" if rule.period is None else f" AND q >= {2 * rule.period.micros()[0]}"
-    part = GROUP.format("CAST(w.u AS VARCHAR)") if grouped else "''"
-    alone = GROUP.format("CAST(t AS VARCHAR)") if grouped else "''"
+    part = part_sql("w.u") if grouped else "''"
+    alone = part_sql("t") if grouped else "''"
     keys = ", ".join([*(f"s{k}" for k in range(order + 1)), "following", "converts", "part"])
     coded = [*(f"s{k}" for k in range(order)), "following"]
     decoded = ", ".join(f"n_{name}.label AS {name}" for name in coded)

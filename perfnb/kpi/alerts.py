@@ -10,6 +10,7 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 
+from perfnb import intervals
 from perfnb.errors import BadParameter
 from perfnb.kpi.catalogue import CATALOGUE, kpi
 from perfnb.kpi.control import LIMIT, PAST, band, judge, outage_days
@@ -69,7 +70,7 @@ def alerts(figures, *, kpis=None, by=("channel",), day=None, tree=DEFAULT, actio
         found |= {"impact": impact, "flag": flag}
         parts.append(sums.table(places, found)[_lives(sums, one, places).ravel()])
     table = pd.concat(parts, ignore_index=True).assign(root=tree.root)
-    table["q"] = table.groupby("date")["p"].transform(_adjusted)
+    table["q"] = table.groupby("date")["p"].transform(intervals.adjusted)
     rank = table["status"].map({"high": 0, "low": 0, "drift": 1}).fillna(2)
     table = table.assign(rank=rank, size=table["impact"].abs(), far=table["z"].abs()).sort_values(
         ["rank", "size", "far", "date", *by, "kpi"], ascending=[True, False, False, *[True] * (len(by) + 2)]
@@ -220,10 +221,3 @@ def _value(one, day, before):
 def _divided(top, bottom):
     top, bottom = np.broadcast_arrays(top, bottom)
     return np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)
-
-
-def _adjusted(p):
-    """Benjamini & Hochberg's (1995) adjusted p-values; what has no p stays without."""
-    known = p.dropna().sort_values()
-    q = (known * len(known) / np.arange(1, len(known) + 1))[::-1].cummin()[::-1]
-    return q.clip(upper=1).reindex(p.index)

@@ -6,11 +6,11 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from perfnb import intervals
 from perfnb.errors import BadParameter
 from perfnb.kpi.tree import keys, present
 
 DRAWS = 500
-_Z = 1.959963984540054
 
 
 # Segments that are drawn together: their sums stay in the processor's cache; larger arrays cost several times as much.
@@ -138,7 +138,7 @@ def sums(base, *, by=(), names=None, draws=DRAWS, seed=0):
 def half_width(effect, weeks):
     """1.96 standard errors of an effect (draws first)."""
     # Days drawn from m vary by (m − 1) / m of what days themselves do.
-    return _Z * effect[1:].std(axis=0) * np.sqrt(weeks / (weeks - 1))
+    return intervals.Z * effect[1:].std(axis=0) * np.sqrt(weeks / (weeks - 1))
 
 
 def within(low, high):
