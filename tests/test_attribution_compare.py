@@ -770,6 +770,62 @@ def test_limits_of_markov_are_those_of_refits_without_each_group(order):
         assert row.share_high - row.share_low == pytest.approx(high - low, rel=0.06)
 
 
+TABLE = {  # journeys of a path without a conversion, conversions, value of them
+    "A": (900, 40, 2000), "B": (700, 25, 900), "A > B": (500, 60, 4200), "B > A > C": (300, 45, 2100),
+    "C": (400, 12, 300), "A > C > A": (250, 30, 2400), "C > C > B": (150, 20, 700), "B > C > A > B": (90, 15, 600),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "model", ["first", "last_non_direct", "linear", "position", "markov", "markov_2", "markov_3", "shapley",
+              "shapley_rate", "shapley_ordered", "probabilistic"],
+)  # fmt: skip
+def test_limits_of_a_table_of_paths_are_those_of_the_jack_knife_over_its_journeys(model):
+    """Jaeckel (1972): the variance is the sum over journeys of the square of what one more makes of the estimate."""
+
+    def run(counts, intervals=False):
+        rows = [(path, won, lost, value) for path, (lost, won, value) in counts.items()]
+        table = pd.DataFrame(rows, columns=["path", "conversions", "nulls", "value"])
+        if model.startswith("markov"):
+            found = attribution.markov(table, order=int(model[7:] or 1), intervals=intervals)
+        elif model.startswith("shapley_o"):
+            found = attribution.shapley_ordered(table, intervals=intervals)
+            found["channel"] += found["position"].astype(str)
+        elif model.startswith("shapley"):
+            worth = "rate" if model.endswith("rate") else "conversions"
+            found = attribution.shapley(table, worth=worth, intervals=intervals)
+        elif model == "probabilistic":
+            found = attribution.probabilistic(table, intervals=intervals)
+        else:
+            found = attribution.rules(table, models=[model], intervals=intervals)
+        return found.set_index("channel")
+
+    table = run(TABLE, intervals=True)
+    names, little, variance = ["credit", "share", "value"], 1e-3, 0.0
+    before = table[names].to_numpy()
+    for path, (lost, won, value) in TABLE.items():
+        for more, times in (
+            ((lost + little, won, value), lost),
+            ((lost, won + little, value * (1 + little / won)), won),
+        ):
+            after = run(TABLE | {path: more})[names].reindex(table.index).to_numpy()
+            variance = variance + times * ((after - before) / little) ** 2
+    total, worth = table["credit"].sum(), table["value"].sum()
+    ones = {"credit": 1, "share": 1 / total, "value": worth / total}
+    for column, name in enumerate(names):
+        prefix = "" if name == "credit" else f"{name}_"
+        found = (table[f"{prefix}high"] - table[f"{prefix}low"]).to_numpy()
+        for width, own, spread in zip(found, before[:, column], variance[:, column], strict=True):
+            if model == "shapley_rate":  # may be negative: a normal interval
+                expected = 2 * 1.959964 * math.sqrt(spread)
+            else:
+                one = ones[name]
+                ends = ((0.025, own, spread), (0.975, own + one, spread + one**2))
+                low, high = (stats.gamma.ppf(p, mean**2 / var, scale=var / mean) for p, mean, var in ends)
+                expected = high - low
+            assert width == pytest.approx(expected, rel=3e-3)
+
+
 EXPECTED = {  # journeys of each path in a whole population, and how many of a hundred convert
     "A": (300, 8), "B": (500, 4), "C": (400, 10), "A > B": (300, 12), "B > C": (250, 20), "C > A": (200, 6),
     "A > B > C": (200, 25), "B > A": (300, 5), "C > C > B": (150, 15), "A > C > A > B": (100, 30), "D": (400, 2),

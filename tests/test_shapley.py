@@ -32,6 +32,18 @@ def random_paths(seed, channels="ABCDE", count=14):
     return [*rows, ((), 2, 0, 35)]
 
 
+def touches(paths):
+    """The same as events, a person for each journey."""
+    rows, person = [], 0
+    for labels, won, lost, value in paths:
+        for journey in range(won + lost):
+            person += 1
+            rows += [(f"u{person}", place, "visit", label, None) for place, label in enumerate(labels)]
+            if journey < won:
+                rows.append((f"u{person}", 9, "order", None, value / won))
+    return events(rows, ("user_id", "timestamp", "event", "channel", "value"))
+
+
 def figures(table, column="credit"):
     return table[table["channel"] != "(no touch)"].set_index("channel")[column].to_dict()
 
@@ -140,10 +152,10 @@ def test_random_orders_depend_on_the_seed_only(monkeypatch):
 
 
 def test_intervals_of_random_orders_are_those_of_all(monkeypatch):
-    paths = frame(random_paths(5, "ABCD", 30))
-    exact = attribution.shapley(paths, worth="rate").set_index("channel")
+    log = touches(random_paths(5, "ABCD", 30))
+    exact = attribution.shapley(log, worth="rate").set_index("channel")
     monkeypatch.setattr(importlib.import_module("perfnb.attribution.shapley"), "_EXACT", 0)
-    drawn = attribution.shapley(paths, worth="rate", draws=400).set_index("channel").reindex(exact.index)
+    drawn = attribution.shapley(log, worth="rate", draws=400).set_index("channel").reindex(exact.index)
     for column in ("credit", "low", "high", "value_low", "value_high"):
         np.testing.assert_allclose(drawn[column], exact[column], rtol=0.1, atol=0.3 if column == "credit" else 3)
 

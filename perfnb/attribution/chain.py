@@ -12,7 +12,7 @@ from perfnb.attribution.paths import GROUPS
 from perfnb.attribution.steps import CONVERTED, ENDED, START, Steps, counted, walks
 from perfnb.errors import BadParameter
 
-_EXACT, _STRETCH = 1e-13, 16
+_EXACT, _FOR_LIMITS, _STRETCH = 1e-13, 1e-5, 16
 
 
 def markov(source, *, order=1, intervals=True, **counting):
@@ -27,7 +27,8 @@ def markov(source, *, order=1, intervals=True, **counting):
     path holds the touchpoint.
 
     `source` is a touchpoints Table, counted by `counting` (see `journey.Counting`),
-    or a table of paths. Limits are 95 %, by a jack-knife over groups of persons.
+    or a table of paths. Limits are 95 %, by a jack-knife over groups of persons,
+    or over the journeys of a table of paths.
 
     Returns one row per touchpoint: model ("markov", "markov_2" …), channel, credit
     (conversions) with low and high, share (0-1) with share_low and share_high, value
@@ -43,22 +44,21 @@ def markov(source, *, order=1, intervals=True, **counting):
     total, alone = seen.total[0].sum(), seen.untouched[0].sum()
     if not total + alone:
         return pd.DataFrame(columns=[*noise.COLUMNS, "removal_effect", "nulls"])
-    lost, lost_out = np.zeros((2, len(seen.names))), np.zeros((2, len(seen.names), GROUPS))
+    lost, limits = np.zeros((2, len(seen.names))), {}
     if total:
         solved = _solved(seen.steps, visited=intervals)
-        lost, lost_out = (
-            solved.lost,
-            solved.lost[:, :, None] - _influence(seen.steps, solved) if intervals else lost_out,
-        )
-    credit, worth = (_shared(amount.sum(), part) for amount, part in zip(seen.total, lost, strict=True))
-    outs = [_shared(noise.leave_out(amount), part) for amount, part in zip(seen.total, lost_out, strict=True)]
+        lost = solved.lost
+    if intervals and total and seen.taken:
+        limits = {"spread": noise.of_journeys(*_of_journeys(seen, solved))}
+    elif intervals:
+        lost_out = lost[:, :, None] - _by_group(seen.steps, solved) if total else np.zeros((*lost.shape, GROUPS))
+        outs = (_shared(noise.leave_out(amount), part) for amount, part in zip(seen.total, lost_out, strict=True))
+        limits = dict(zip(("credit_out", "value_out"), outs, strict=True))
     return noise.table(
         "markov" if order == 1 else f"markov_{order}",
         seen.names,
-        credit,
-        worth,
-        credit_out=outs[0] if intervals else None,
-        value_out=outs[1] if intervals else None,
+        *(_shared(amount.sum(), part) for amount, part in zip(seen.total, lost, strict=True)),
+        **limits,
         untouched=seen.untouched,
         has_value=seen.has_value,
         currency=seen.currency,
@@ -92,7 +92,7 @@ def removal_effects(transitions):
     weight, value = (transitions[name].fillna(0.0).to_numpy(float) for name in ("weight", "value"))
     if not weight[after == CONVERTED].sum():
         raise BadParameter("transitions: no conversion, so there is no credit to give. Check the conversion's name")
-    steps = counted(holds, before, after, np.zeros(before.size, int), weight, value)
+    steps, _ = counted(holds, before, after, np.zeros(before.size, int), weight, value)
     loops = (steps.before == steps.after) & (steps.before >= 0)
     steps = replace(steps, **{f.name: getattr(steps, f.name)[~loops] for f in fields(Steps) if f.name != "holds"})
     direct = (steps.before == START) & (steps.after == CONVERTED)
@@ -151,7 +151,8 @@ def _solved(steps, visited=False):
         reach[:worth] = found.reshape(count, worth, size + 1).transpose(1, 0, 2)
         visits = None
         if visited:
-            visits = _iterated(chance.T.tocsr(), np.repeat(entering[:, None], size + 1, axis=1), allowed)
+            entering_all = np.repeat(entering[:, None], size + 1, axis=1)
+            visits = _iterated(chance.T.tocsr(), entering_all, allowed, _FOR_LIMITS)
     arriving = np.tensordot(entering, reach, axes=(0, 1))
     lost = arriving[:, -1:] - arriving[:, :-1]
     return Solved(reach, visits, np.where(np.abs(lost) < 1e-12 * np.abs(arriving[:, -1:]), 0.0, lost), out)
@@ -175,47 +176,90 @@ def _first_order(chance, ending, entering, holds):
     return np.array(reach), np.column_stack([fewer[:, place], visits])
 
 
-def _iterated(chance, ends, allowed):
+def _iterated(chance, ends, allowed, exact=_EXACT):
     """X = allowed * (chance X + ends), for all columns at once: the sum over walks of growing length, all positive."""
-    ends = np.where(allowed, ends, 0.0)
-    found, step = ends.copy(), ends
+    allowed = allowed.astype(float)
+    step = ends * allowed
+    found = step.copy()
     while True:
         before = step.max(initial=0.0)
         for _ in range(_STRETCH):
-            step = np.where(allowed, chance @ step, 0.0)
+            step = chance @ step
+            step *= allowed
             found += step
         size = step.max(initial=0.0)
         # What is still to come is a geometric tail, at the rate of the last steps together: two steps alone may
         # differ by anything in a chain that goes to and fro.
         rate = (size / before) ** (1 / _STRETCH) if before else 0.0
-        if size == 0 or (rate < 1 and size * rate / (1 - rate) <= _EXACT * found.max(initial=1e-300)):
+        if size == 0 or (rate < 1 and size * rate / (1 - rate) <= exact * found.max(initial=1e-300)):
             return found
 
 
-def _influence(steps, solved):
-    """(2, touchpoints, GROUPS) what is lost because of each group's persons: the derivative by their weights.
+# Leaving out persons changes the chain a little: to first order every step that they take adds the visits to where
+# it begins times the difference that it makes to what is reached (the infinitesimal jack-knife, Jaeckel 1972). The
+# chain is homogeneous in its weights, so the parts of all persons add up to the whole.
 
-    The infinitesimal jack-knife (Jaeckel 1972): leaving out a group changes the chain
-    a little, and to first order every step adds its visits times the difference that it
-    makes. The chain is homogeneous in its weights, so the groups' parts add up to the
-    whole.
-    """
+
+def _by_group(steps, solved):
+    """(2, touchpoints, GROUPS) what is lost because of each group's persons: the derivative by their weights."""
     count = solved.out.size
     pair, kinds = pd.factorize((steps.before + 3) * (count + 3) + steps.after + 3)
     before, after = (end - 3 for end in np.divmod(kinds, count + 3))
     shape = (GROUPS, kinds.size)
-    walks, paid = (sparse.csr_array((part, (steps.group, pair)), shape=shape) for part in (steps.weight, steps.value))
-    start, inner = (before == START) & (after >= 0), (before >= 0) & (after >= 0)
-    leaves, converted = before >= 0, (before >= 0) & (after == CONVERTED)
-    rate = solved.visits / solved.out[:, None]
-    found = np.zeros((2, rate.shape[1], GROUPS))
-    for k, (reach, won) in enumerate(zip(solved.reach, (walks, paid), strict=True)):
-        change = np.zeros((kinds.size, rate.shape[1]))
-        change[start] = reach[after[start]]
-        change[inner] = reach[after[inner]]
-        change[leaves] = rate[before[leaves]] * (change[leaves] - reach[before[leaves]])
-        found[k] = (walks @ change + won[:, converted] @ rate[before[converted]]).T
-    return found[:, -1:] - found[:, :-1]
+    walks, won = (sparse.csr_array((part, (steps.group, pair)), shape=shape) for part in (steps.weight, steps.value))
+    paid = np.flatnonzero((before >= 0) & (after == CONVERTED))
+    rate = _lost(solved.visits / solved.out[:, None])[before[paid]]
+    changes = _changes(before, after, solved)
+    return np.array(
+        [(walks @ change + part[:, paid] @ rate).T for change, part in zip(changes, (walks, won), strict=True)]
+    )
+
+
+def _of_journeys(seen, solved):
+    """(how many, what one makes of the credit, of the value) of the paths' conversions, and of their nulls."""
+    taken, steps = seen.taken, seen.steps
+    rate = _lost(solved.visits / solved.out[:, None]).astype(np.float32)
+    paid = (steps.after == CONVERTED) & (steps.before >= 0)
+    converting, ending = [taken.conversions], [taken.nulls]
+    for change, each, total, lost in zip(
+        _changes(steps.before, steps.after, solved),
+        (1.0, (taken.value / taken.conversions)[:, None]),
+        seen.total,
+        solved.lost,
+        strict=True,
+    ):
+        whole = lost.sum()
+        share = np.divide(lost, whole, out=np.zeros(lost.size), where=whole != 0).astype(np.float32)
+        won = rate.copy()
+        for part in (change, won):
+            # Credit is in proportion to what is lost: a change of it moves the shares, too.
+            part -= part.sum(axis=1, keepdims=True) * share
+            part *= float(total.sum() / whole) if whole else 0.0
+        adds = np.zeros_like(change)
+        adds[paid] = won[steps.before[paid]] + share
+        converting.append(taken.converting @ change + each * (taken.converting @ adds))
+        ending.append(taken.ending @ change)
+    return converting, ending
+
+
+def _changes(before, after, solved):
+    """For conversions and for value, by step and touchpoint: what one walk that takes it changes in what is lost."""
+    # From the start walks leave as they are, and behind the last step there is nothing to reach: one row more for each.
+    # Single precision is enough for limits.
+    outside = solved.out.size
+    before, after = (np.where(end >= 0, end, outside) for end in (before, after))
+    visits = np.vstack([solved.visits / solved.out[:, None], np.ones(solved.visits.shape[1])]).astype(np.float32)
+    for reach in solved.reach:
+        reach = np.vstack([reach, np.zeros(reach.shape[1])]).astype(np.float32)
+        change = reach[after]
+        change -= reach[before]
+        change *= visits[before]
+        yield _lost(change)
+
+
+def _lost(by_column):
+    """What is lost by touchpoint, from columns without each touchpoint and, last, with all."""
+    return by_column[:, -1:] - by_column[:, :-1]
 
 
 def _shared(amount, lost):

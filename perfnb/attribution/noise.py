@@ -1,7 +1,8 @@
-"""Intervals of credit: the delete-one-group jack-knife over groups of persons."""
+"""Intervals of credit: a jack-knife over groups of persons, or over journeys where persons are not known."""
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 from scipy.special import gammaincinv
 
 from perfnb import intervals
@@ -29,12 +30,72 @@ def limits(estimate, left_out, one=None):
     seen (Fay & Feuer 1997, Confidence intervals for directly standardized rates;
     Statistics in Medicine 16); of many events, and without `one`, they are a t interval.
     """
+    return _limits(estimate, _variance(left_out), one)
+
+
+def of_journeys(*kinds):
+    """What `columns` takes as `spread` where persons are not known: each journey counts as a person of its own.
+
+    The infinitesimal jack-knife (Jaeckel 1972) with every journey a group: a variance is
+    the sum over journeys of the square of what each makes of the estimate. `kinds`, first
+    conversions and then journeys without one: how many of each path, and what one of them
+    makes of the credit and of the value, each (paths, names).
+    """
+    # In one pass: what journeys make may be a large table.
+    credit, value = (sum(np.einsum("p,pk,pk->k", count, own[k], own[k]) for count, *own in kinds) for k in (0, 1))
+    return np.array([credit, kinds[0][0] @ kinds[0][1], value])
+
+
+def of_shares(name, share, conversions, value, size):
+    """`of_journeys` for credit that is a share of a path's conversions, one entry per path and name (of `size`)."""
+    credit, crossed = (np.bincount(name, conversions * part, size) for part in (share**2, share))
+    return np.array([credit, crossed, np.bincount(name, share**2 * _squares(conversions, value), size)])
+
+
+def linearised(paths, which, amounts, *, grouped):
+    """The limits of estimates that journeys of one set change alike, as options of `columns`.
+
+    `which` is the set of each of the paths. `amounts`, of the credit and of the value:
+    (by set and name) the part in what a conversion is worth, what a journey that converts
+    adds beside it, and one that does not. `grouped`: persons are known, by groups.
+    """
+    if grouped:
+        shape = (GROUPS, len(amounts[0][0]))
+        converts, fails, worth = (
+            sparse.csr_array((count, (paths.group, which)), shape=shape)
+            for count in (paths.conversions, paths.nulls, paths.value)
+        )
+        outs = (
+            leave_out((own @ part + converts @ more + fails @ less).T)
+            for own, (part, more, less) in zip((converts, worth), amounts, strict=True)
+        )
+        return dict(zip(("credit_out", "value_out"), outs, strict=True))
+    paid = np.flatnonzero(paths.conversions)
+    kind, conversions = which[paid], paths.conversions[paid]
+    (part, more, less), (own, worth_more, worth_less) = amounts
+    convert = part[kind] + more[kind]
+    worth = (paths.value[paid] / conversions)[:, None] * own[kind] + worth_more[kind]
+    fails = np.bincount(which, paths.nulls, len(part))
+    return {"spread": of_journeys((conversions, convert, worth), (fails, less, worth_less))}
+
+
+def _squares(conversions, value):
+    """The squared values of conversions, those of a path taken for equal."""
+    return np.divide(value**2, conversions, out=np.zeros(np.shape(value)), where=conversions > 0)
+
+
+def _variance(left_out):
+    """The jack-knife's, widened so that a normal quantile serves: few groups know their own spread badly."""
     off = left_out - left_out.mean(axis=-1, keepdims=True)
-    variance = (GROUPS - 1) / GROUPS * (off**2).sum(axis=-1)
-    t = intervals.t(GROUPS - 1)
+    wider = (intervals.t(GROUPS - 1) / intervals.Z) ** 2
+    return (GROUPS - 1) / GROUPS * (off**2).sum(axis=-1) * wider
+
+
+def _limits(estimate, variance, one):
     if one is None:
-        return estimate - t * np.sqrt(variance), estimate + t * np.sqrt(variance)
-    variance = np.where(variance > 0, variance * (t / intervals.Z) ** 2, np.maximum(estimate, 0) * one)
+        half = intervals.Z * np.sqrt(variance)
+        return estimate - half, estimate + half
+    variance = np.where(variance > 0, variance, np.maximum(estimate, 0) * one)
     return _gamma(estimate, variance, 0.025), _gamma(estimate + one, variance + one**2, 0.975)
 
 
@@ -65,6 +126,7 @@ def columns(
     *,
     credit_out=None,
     value_out=None,
+    spread=None,
     untouched,
     has_value=True,
     currency=None,
@@ -75,7 +137,8 @@ def columns(
     """One model's credit by column, with the row "(no touch)" where there are such conversions.
 
     `credit` and `value` are by name, `credit_out` and `value_out` the same with each
-    group left out (None: no intervals); `untouched` is (conversions, value) by group.
+    group left out, or there is a `spread` from `of_journeys` or `of_shares` (neither: no
+    intervals); `untouched` is (conversions, value) by group.
     `definition` says how journeys were counted, `signed` that credit may be negative;
     `more` are further columns by name.
 
@@ -95,24 +158,31 @@ def columns(
             credit_out, value_out = (
                 np.vstack([out, own]) for out, own in zip((credit_out, value_out), outs, strict=True)
             )
+        if spread is not None:
+            spread = np.column_stack([spread, [alone[0], alone[0], _squares(*alone)]])
     # Engines add in any order: the last bits are noise, and would decide between equals.
     credit, value = np.round(credit, 9), np.round(value, 9)
     total, worth = credit.sum(), value.sum()
     share = credit / total if total else np.full(size, np.nan)
-    share_out = None
+    variances = None
     if credit_out is not None:
         whole = np.broadcast_to(credit_out.sum(axis=0), credit_out.shape)
         share_out = np.divide(credit_out, whole, out=np.repeat(share[:, None], GROUPS, axis=1), where=whole > 0)
+        variances = [_variance(left_out) for left_out in (credit_out, share_out, value_out)]
+    elif spread is not None and total:
+        # Every conversion adds one to the sum of which the share is.
+        of_share = (spread[0] - 2 * share * spread[1] + share**2 * total) / total**2
+        variances = [spread[0], np.maximum(of_share, 0.0), spread[2]]
     if not has_value:
-        value, value_out = np.full(size, np.nan), None
+        value = np.full(size, np.nan)
     each = (1.0, 1.0 / total if total else 1.0, worth / total if total else 0.0)
     found = {}
-    estimates = (("credit", "", credit, credit_out), ("share", "share_", share, share_out))
-    estimates += (("value", "value_", value, value_out),)
-    for (name, prefix, estimate, left_out), one in zip(estimates, each, strict=True):
+    estimates = (("credit", "", credit), ("share", "share_", share), ("value", "value_", value))
+    for k, ((name, prefix, estimate), one) in enumerate(zip(estimates, each, strict=True)):
         low = high = np.full(size, np.nan)
-        if left_out is not None and size:
-            low, high = limits(estimate, left_out, None if signed or one <= 0 or (estimate < 0).any() else one)
+        if variances and size and (has_value or name != "value"):
+            few = None if signed or one <= 0 or (estimate < 0).any() else one
+            low, high = _limits(estimate, variances[k], few)
             high = np.minimum(high, 1.0) if name == "share" and not signed else high
         found[name], found[f"{prefix}low"], found[f"{prefix}high"] = estimate, np.round(low, 9), np.round(high, 9)
     texts = {"model": model, "currency": currency, "definition": definition}

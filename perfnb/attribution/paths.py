@@ -11,6 +11,8 @@ from perfnb import journey
 from perfnb.errors import BadParameter, MissingColumns
 
 GROUPS = 64
+_WORD = 52  # touchpoints that a float tells apart as bits
+_DENSE = 10_000_000  # cells of a lookup table that may be made instead of a search
 _DEALT = 64  # paths of more persons are dealt to the groups in one draw, the others person by person
 
 
@@ -54,10 +56,34 @@ class Coded:
         """The row of each touch."""
         return np.repeat(np.arange(self.length.size), self.length)
 
+    def cells(self):
+        """(row, code, cell of each touch): what touchpoints there are in each row, each once."""
+        size = max(len(self.names), 1)
+        cell, count = numbered(self.row * np.int64(size) + self.codes, self.length.size * size, tight=True)
+        row, code = np.empty(count, np.int64), np.empty(count, np.int64)
+        row[cell], code[cell] = self.row, self.codes
+        return row, code, cell
+
     def members(self):
         """(row, code) of every touchpoint of every row, each once, by row."""
         cell = np.sort(self.row * np.int64(max(len(self.names), 1)) + self.codes)
         return np.divmod(cell[np.diff(cell, prepend=-1) > 0], max(len(self.names), 1))
+
+    def sets(self):
+        """Each set of touchpoints once: their codes one after another, where each begins, and which one a row has."""
+        row, code = self.members()
+        number = np.zeros(self.length.size, np.int64)
+        for first in range(0, len(self.names), _WORD):
+            inside = (code >= first) & (code < first + _WORD)
+            word, seen = pd.factorize(np.bincount(row[inside], 2.0 ** (code[inside] - first), number.size))
+            number = word if first == 0 else pd.factorize(number * len(seen) + word)[0]
+        size = np.bincount(row, minlength=number.size)
+        ends = np.cumsum(size)
+        one = np.empty(int(number.max(initial=-1)) + 1, np.int64)
+        one[number] = np.arange(number.size)
+        begins = np.cumsum(size[one]) - size[one]
+        takes = np.repeat(ends[one] - size[one] - begins, size[one]) + np.arange(size[one].sum())
+        return code[takes], begins, number
 
 
 def coded(source, *, grouped=True, converted=False, **counting):
@@ -65,9 +91,9 @@ def coded(source, *, grouped=True, converted=False, **counting):
 
     A table of paths is a DataFrame with columns path ("a > b > c"), conversions, and
     where known nulls and value (of all the path's conversions), as `journey.paths`
-    gives. Its persons are not known one by one: for intervals they are dealt to the
-    groups at random, always in the same way. Without `grouped` all are of one group;
-    with `converted` only the paths that end in a conversion are looked at.
+    gives. Its persons are not known one by one: with `grouped` they are dealt to the
+    groups at random, always in the same way. Without it all are of one group; with
+    `converted` only the paths that end in a conversion are looked at.
     """
     if isinstance(source, pd.DataFrame):
         if counting:
@@ -84,6 +110,11 @@ def coded(source, *, grouped=True, converted=False, **counting):
     counts = (found[name].to_numpy(float) for name in ("conversions", "nulls", "value"))
     said = {"currency": source.currency("value"), "definition": journey.Counting(**counting).definition}
     return _coded(paths, *counts, groups, separator=journey.BETWEEN, **said)
+
+
+def persons_known(source):
+    """Whether the persons behind the journeys of a source can be told apart: in events, not in a table of paths."""
+    return not isinstance(source, pd.DataFrame)
 
 
 def group_of(digits):
@@ -166,6 +197,19 @@ def _coded(paths, conversions, nulls, value, group, *, separator, **said):
     codes = np.searchsorted(used, codes).astype(np.int32)
     amounts = (amount[~alone] for amount in (conversions, nulls, value))
     return Coded(names, codes, starts, *amounts, group[~alone], no_touch, has_value, **said)
+
+
+def numbered(keys, size, *, tight=False):
+    """(numbers from 0 instead of keys below `size`, how many there are)."""
+    if size <= _DENSE and not tight:
+        return keys, size
+    if size <= _DENSE:
+        used = np.flatnonzero(np.bincount(keys, minlength=size))
+        table = np.zeros(size, np.int64)
+        table[used] = np.arange(used.size)
+        return table[keys], used.size
+    places, kinds = pd.factorize(keys)
+    return places.astype(np.int64), kinds.size
 
 
 def _dealt(conversions, nulls, value):

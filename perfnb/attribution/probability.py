@@ -6,7 +6,7 @@ from scipy import sparse
 
 from perfnb import intervals
 from perfnb.attribution import noise
-from perfnb.attribution.paths import GROUPS, coded
+from perfnb.attribution.paths import GROUPS, coded, persons_known
 from perfnb.errors import BadParameter
 from perfnb.journey import NO_TOUCH
 
@@ -27,7 +27,8 @@ def probabilistic(source, *, least=30, intervals=True, **counting):
     strengths are equal, and credit is that of `shapley`.
 
     `source` is a touchpoints Table, counted by `counting` (see `journey.Counting`), or
-    a table of paths. Limits are 95 %, by a jack-knife over groups of persons.
+    a table of paths. Limits are 95 %, by a linearised jack-knife over groups of persons,
+    or over the journeys of a table of paths.
 
     Returns one row per channel: model ("probabilistic"), channel, credit
     (conversions) with low and high, share (0-1) with share_low and share_high, value
@@ -37,62 +38,78 @@ def probabilistic(source, *, least=30, intervals=True, **counting):
     """
     if least < 1:
         raise BadParameter(f"least {least!r}: expected 1 or more journeys")
-    paths = coded(source, grouped=intervals, **counting)
-    rows, n = paths.group.size, len(paths.names)
-    contains = sparse.csr_array((np.ones(paths.codes.size), paths.codes, paths.starts), shape=(rows, n))
-    contains.sum_duplicates()
-    contains.data[:] = 1.0
-    counts = np.stack([paths.conversions, paths.conversions + paths.nulls])
-    whole = _together(contains, counts)
-    rate, strength, pairs = _strength(*whole, least)
-    ends = np.flatnonzero(paths.conversions)
-    ending, amounts = contains[ends], np.stack([paths.conversions, paths.value])[:, ends]
-    outs = [None, None]
+    grouped = intervals and persons_known(source)
+    paths = coded(source, grouped=grouped, **counting)
+    n = len(paths.names)
+    codes, begins, which = paths.sets()
+    size = begins.size
+    contains = sparse.csr_array((np.ones(codes.size), codes, np.append(begins, codes.size)), shape=(size, n))
+    conversions, nulls, value = (
+        np.bincount(which, amount, size) for amount in (paths.conversions, paths.nulls, paths.value)
+    )
+    converted, journeys = (
+        (contains.T @ contains.multiply(count[:, None])).toarray() for count in (conversions, conversions + nulls)
+    )
+    rate = np.divide(converted, journeys, out=np.zeros(journeys.shape), where=journeys > 0)
+    held = (journeys >= least) & ~np.eye(n, dtype=bool)
+    strength, pairs = _strength(rate, held), held.sum(axis=1)
+    weight = np.maximum(strength, 0.0)
+    total = contains @ weight
+    weak = total <= 0
+    total = np.where(weak, contains.sum(axis=1), total)
+    # What each channel gets of a conversion of each set.
+    share = contains.toarray() * np.where(weak[:, None], 1.0, weight) / total[:, None]
+    limits = {}
     if intervals:
-        outs = np.empty((2, n, GROUPS))
-        for g in range(GROUPS):
-            own = np.flatnonzero(paths.group == g)
-            _, others, _ = _strength(*(whole - _together(contains[own], counts[:, own])), least)
-            left = amounts * (paths.group[ends] != g)
-            outs[:, :, g] = _split(ending, left, others) * (GROUPS / (GROUPS - 1))
+        gain, loss = _moved(contains, rate, held, journeys)
+        slopes = (_slope(contains, amount, weight, total, weak) for amount in (conversions, value))
+        amounts = [(share, gain @ slope.T, loss @ slope.T) for slope in slopes]
+        limits = noise.linearised(paths, which, amounts, grouped=grouped)
     found = noise.table(
         "probabilistic",
         paths.names,
-        *_split(ending, amounts, strength),
-        credit_out=outs[0],
-        value_out=outs[1],
+        conversions @ share,
+        value @ share,
+        **limits,
         **paths.told,
-        conversions=np.diag(whole[0]),
-        journeys=np.diag(whole[1]),
+        conversions=np.diag(converted),
+        journeys=np.diag(journeys),
         rate=np.diag(rate),
         strength=strength,
         pairs=pd.array(pairs, "Int64"),
     )
-    return found if ends.size or paths.untouched[0].any() else found.iloc[:0]
+    return found if conversions.any() or paths.untouched[0].any() else found.iloc[:0]
 
 
-def _together(contains, counts):
-    """Each count of the paths by the pair of channels that they contain; on the diagonal, by the one channel."""
-    return np.array([(contains.T @ contains.multiply(count[:, None])).toarray() for count in counts])
-
-
-def _strength(converted, journeys, least):
-    """The rates of pairs, each channel's strength, and the number of channels that it was held against."""
-    rate = np.divide(converted, journeys, out=np.zeros(journeys.shape), where=journeys > 0)
+def _strength(rate, held):
+    """Each channel's strength, from the rates of pairs and which of them count."""
     alone = np.diag(rate)
-    held = (journeys >= least) & ~np.eye(len(alone), dtype=bool)
     excess = np.where(held, rate - alone[:, None] - alone, 0.0).sum(axis=1)
-    pairs = held.sum(axis=1)
-    return rate, alone + excess / (2 * np.maximum(pairs, 1)), pairs
+    return alone + excess / (2 * np.maximum(held.sum(axis=1), 1))
 
 
-def _split(contains, amounts, strength):
-    """The paths' amounts by channel, each split in proportion to the strengths of the channels it contains."""
-    weight = np.maximum(strength, 0.0)
-    total = contains @ weight
-    weak = total <= 0
-    each = amounts / np.where(weak, contains.sum(axis=1), total)
-    return weight * ((each * ~weak) @ contains) + (each * weak) @ contains
+# One journey more changes the rates of the pairs that it contains, by (1 - rate) / journeys if it converts and by
+# -rate / journeys if not, and with them the strengths and how every conversion is split: to first order in each. What
+# all journeys make of the credit in this way adds up to it, since it doubles with them (Euler).
+
+
+def _moved(contains, rate, held, journeys):
+    """(sets, names), twice: how a journey that converts, and one that does not, changes the strengths."""
+    part = held / (2 * np.maximum(held.sum(axis=1), 1))[:, None]  # [j, i]: of the pair in the strength of j
+    alone, base = np.diag(rate), np.maximum(np.diag(journeys), 1.0)
+    both, one = part / np.maximum(journeys, 1.0), part / base
+    rest = (1 - part.sum(axis=1)) / base
+    present = contains.toarray()
+    gains = present * (contains @ both.T + rest) - contains @ one.T
+    losses = present * (contains @ (both * rate).T + rest * alone) - contains @ (one * alone).T
+    return gains - losses, -losses
+
+
+def _slope(contains, amount, weight, total, weak):
+    """[k, j]: how what channel k gets of the amounts changes with the strength of j."""
+    each = np.where(weak, 0.0, amount / total)
+    shared = (contains.T @ contains.multiply((each / total)[:, None])).toarray()
+    return (np.diag(each @ contains) - weight[:, None] * shared) * (weight > 0)
 
 
 def variability(credits):

@@ -51,7 +51,8 @@ def rules(
     Every touch inside the look-back counts, repeats too; touches at the same moment
     stand in the order of their labels. `counting` says which touches and conversions
     count: see `journey.Counting`. `by` are further columns of a touch, as ["campaign"]
-    ("date": its day, UTC). Limits are 95 %, by a jack-knife over groups of persons.
+    ("date": its day, UTC). Limits are 95 %, by a jack-knife over groups of
+    persons, or over the journeys of a table of paths.
 
     Returns one row per model and touchpoint (and value of `by`): model, channel (the
     touchpoint), credit (conversions) with low and high, share (0-1) with share_low and
@@ -88,7 +89,7 @@ def rules(
 
 def _of_paths(source, models, direct, position, own, intervals):
     """The result of every model, from a table of paths: only those that convert are read."""
-    paths = coded(source, grouped=intervals, converted=True)
+    paths = coded(source, grouped=False, converted=True)
     row, length = paths.row, paths.length[paths.row]
     place = np.arange(paths.codes.size) - paths.starts[row] + 1
     first, middle, last = position
@@ -117,22 +118,19 @@ def _of_paths(source, models, direct, position, own, intervals):
         "position": by_position,
         "own": by_own,
     }
-    cell = paths.codes.astype(np.int64) * GROUPS + paths.group[row]
+    size, amounts = len(paths.names), (paths.conversions, paths.value)
+    several = paths.cells() if intervals and set(models) & {"linear", "position", "own"} else None
     for model in models:
         share = shares[model]()
-        parts = [
-            np.bincount(cell, share * amount[row], len(paths.names) * GROUPS).reshape(-1, GROUPS)
-            for amount in (paths.conversions, paths.value)
-        ]
-        outs = [noise.leave_out(part) if intervals else None for part in parts]
-        yield noise.columns(
-            model,
-            paths.names,
-            *(part.sum(axis=1) for part in parts),
-            credit_out=outs[0],
-            value_out=outs[1],
-            **paths.told,
-        )
+        found, spread = [np.bincount(paths.codes, share * amount[row], size) for amount in amounts], None
+        if intervals and share.dtype == bool:
+            name, whose, share = paths.codes[share], row[share], share[share].astype(float)
+        elif intervals:
+            whose, name, cell = several
+            share = np.bincount(cell, share, whose.size)
+        if intervals:
+            spread = noise.of_shares(name, share, *(amount[whose] for amount in amounts), size)
+        yield noise.columns(model, paths.names, *found, spread=spread, **paths.told)
 
 
 def _weights(position, weights):

@@ -7,10 +7,9 @@ a parameter here; other tools give different worths one name.
 from math import comb
 
 import numpy as np
-import pandas as pd
 
 from perfnb.attribution import noise
-from perfnb.attribution.paths import GROUPS, coded
+from perfnb.attribution.paths import GROUPS, coded, numbered, persons_known
 from perfnb.errors import BadParameter
 
 __all__ = ["shapley", "shapley_ordered"]
@@ -37,9 +36,9 @@ def shapley(source, *, worth="conversions", draws=32, seed=0, intervals=True, **
     every channel in turn.
 
     `source` is a touchpoints Table, counted by `counting` (see `journey.Counting`), or
-    a table of paths. Limits are 95 %, by a jack-knife over groups of persons, for the
-    rate worth a linearised one, which is too narrow where a channel was hardly seen
-    alone.
+    a table of paths. Limits are 95 %, by a jack-knife over groups of persons, or over the
+    journeys of a table of paths; for the rate worth a linearised one, which is too narrow
+    where a channel was hardly seen alone.
 
     Returns one row per channel: model ("shapley" or "shapley_rate"), channel, credit
     (conversions) with low and high, share (0-1) with share_low and share_high, value
@@ -51,18 +50,22 @@ def shapley(source, *, worth="conversions", draws=32, seed=0, intervals=True, **
         raise BadParameter(f"worth {worth!r}: expected 'conversions' or 'rate'")
     if draws < 2:
         raise BadParameter(f"draws {draws!r}: expected 2 or more")
-    paths = coded(source, grouped=intervals, converted=worth == "conversions", **counting)
-    row, channel = paths.members()
     if worth == "conversions":
-        size = np.bincount(row, minlength=paths.group.size)
-        cell = channel * GROUPS + paths.group[row]
-        parts = [_sums(cell, (paid / size)[row], len(paths.names)) for paid in (paths.conversions, paths.value)]
-        return _table("shapley", paths, parts, intervals)
+        grouped = intervals and persons_known(source)
+        paths = coded(source, grouped=grouped, converted=True, **counting)
+        row, channel = paths.members()
+        share = 1 / np.bincount(row, minlength=paths.group.size)[row]
+        found = _split(paths, row, channel, share, len(paths.names), intervals, grouped)
+        return _table("shapley", paths, paths.names, **found)
+    grouped = intervals and persons_known(source)
+    paths = coded(source, grouped=grouped, **counting)
     if len(paths.names) <= _EXACT:
-        parts, error = _exact(paths, row, channel), 0.0
+        found, error = _exact(paths, intervals, grouped), 0.0
     else:
-        parts, error = _sampled(paths, row, channel, draws, np.random.default_rng(seed))
-    return _table("shapley_rate", paths, parts, intervals, signed=True, sampling_error=error)
+        paths = paths if grouped else coded(source, grouped=intervals, **counting)
+        parts, error = _sampled(paths, draws, np.random.default_rng(seed))
+        found = _by_group(*parts, intervals)
+    return _table("shapley_rate", paths, paths.names, **found, signed=True, sampling_error=error)
 
 
 def shapley_ordered(source, *, intervals=True, **counting):
@@ -77,40 +80,47 @@ def shapley_ordered(source, *, intervals=True, **counting):
     with value_low and value_high, currency, definition, position (1: the first touch of the
     path; null for conversions without a touch). No rows where nobody converted.
     """
-    paths = coded(source, grouped=intervals, converted=True, **counting)
+    grouped = intervals and persons_known(source)
+    paths = coded(source, grouped=grouped, converted=True, **counting)
     row = paths.row
-    stands = paths.conversions[row] > 0
-    row, channel = row[stands], paths.codes[stands].astype(np.int64)
-    place = np.arange(paths.codes.size)[stands] - paths.starts[row]
-    _, which, times = np.unique(row * len(paths.names) + channel, return_inverse=True, return_counts=True)
-    member, _ = paths.members()
-    split = np.bincount(member, minlength=paths.group.size)[row] * times[which]
+    member, _, cell = paths.cells()
+    times = np.bincount(cell)[cell]
+    share = 1 / (np.bincount(member, minlength=paths.group.size)[row] * times)
+    place = np.arange(paths.codes.size) - paths.starts[row]
     deepest = int(place.max(initial=0)) + 1
-    rows, cell = np.unique(channel * deepest + place, return_inverse=True)
-    cell = cell * GROUPS + paths.group[row]
-    parts = [_sums(cell, paid[row] / split, rows.size) for paid in (paths.conversions, paths.value)]
-    names = np.array(paths.names, object)[rows // deepest]
-    found = _table("shapley_ordered", paths, parts, intervals, names=names, position=rows % deepest + 1)
-    found["position"] = found["position"].astype("Int64")
-    return found
+    at, kinds = numbered(paths.codes.astype(np.int64) * deepest + place, len(paths.names) * deepest, tight=True)
+    kind = np.empty(kinds, np.int64)
+    kind[at] = paths.codes.astype(np.int64) * deepest + place
+    found = _split(paths, row, at, share, kinds, intervals, grouped)
+    names = np.array(paths.names, object)[kind // deepest]
+    table = _table("shapley_ordered", paths, names, **found, position=kind % deepest + 1)
+    table["position"] = table["position"].astype("Int64")
+    return table
+
+
+def _split(paths, row, name, share, size, intervals, grouped):
+    """Credit and value by name (of `size`), and what their limits need, where entries get a share of their row's."""
+    amounts = paths.conversions, paths.value
+    if grouped:
+        cell = name * GROUPS + paths.group[row]
+        return _by_group(*(_sums(cell, share * paid[row], size) for paid in amounts), intervals)
+    credit, value = (np.bincount(name, share * paid[row], size) for paid in amounts)
+    spread = noise.of_shares(name, share, *(paid[row] for paid in amounts), size) if intervals else None
+    return {"credit": credit, "value": value, "spread": spread}
+
+
+def _by_group(credit, value, intervals):
+    found = {"credit": credit.sum(axis=1), "value": value.sum(axis=1)}
+    outs = {"credit_out": noise.leave_out(credit), "value_out": noise.leave_out(value)}
+    return found | outs if intervals else found
 
 
 def _sums(cell, amounts, names):
     return np.bincount(cell, amounts, names * GROUPS).reshape(names, GROUPS)
 
 
-def _table(model, paths, parts, intervals, *, names=None, **more):
-    credit, value = parts
-    found = noise.table(
-        model,
-        paths.names if names is None else names,
-        credit.sum(axis=1),
-        value.sum(axis=1),
-        credit_out=noise.leave_out(credit) if intervals else None,
-        value_out=noise.leave_out(value) if intervals else None,
-        **paths.told,
-        **more,
-    )
+def _table(model, paths, names, **found):
+    found = noise.table(model, names, **found, **paths.told)
     return found if paths.conversions.any() or paths.untouched[0].any() else found.iloc[:0]
 
 
@@ -120,14 +130,15 @@ def _table(model, paths, parts, intervals, *, names=None, **more):
 # v doubles when all persons are doubled, the parts of all groups add up to v itself (Euler).
 
 
-def _exact(paths, row, channel):
-    """Parts of conversions and of value by channel and group, from all coalitions as bit masks."""
+def _exact(paths, intervals, grouped):
+    """Credit and value by channel and what their limits need, from all coalitions as bit masks."""
     n = len(paths.names)
-    mask = np.bincount(row, 2.0**channel, paths.group.size).astype(np.int64)
-    cells, cell = np.unique(mask * GROUPS + paths.group, return_inverse=True)
-    mask, group = np.divmod(cells, GROUPS)
-    journeys = np.bincount(cell, paths.conversions + paths.nulls, cells.size)
-    seen = _inside(np.bincount(mask, journeys, 1 << n))
+    codes, begins, which = paths.sets()
+    mask = np.add.reduceat(1 << codes, begins) if begins.size else begins
+    conversions, nulls, value = (
+        np.bincount(which, count, mask.size) for count in (paths.conversions, paths.nulls, paths.value)
+    )
+    seen = _inside(np.bincount(mask, conversions + nulls, 1 << n).astype(float))
     size = np.zeros(1, np.int64)
     for _ in range(n):
         size = np.concatenate([size, size + 1])
@@ -136,19 +147,19 @@ def _exact(paths, row, channel):
     without, joined = after[size], after[size] + np.append(0.0, after[:-1])[size]
     scale = np.divide(seen[-1], seen, out=np.zeros(1 << n), where=seen > 0)
     gain = [_around(weight * scale) for weight in (joined, without)]
-    found = []
-    for paid in (paths.conversions, paths.value):
-        paid = np.bincount(cell, paid, cells.size)
+    gained = np.array([gain[0][mask | (1 << k)] - gain[1][mask] for k in range(n)]).T
+    sums, amounts = [], []
+    for paid in (conversions, value):
         rate = np.divide(_inside(np.bincount(mask, paid, 1 << n)), seen, out=np.zeros(1 << n), where=seen > 0)
         loss = [_around(weight * scale * rate) for weight in (joined, without)]
-        parts = np.empty((n, GROUPS))
-        for k in range(n):
-            more = mask | (1 << k)
-            moved = paid * (gain[0][more] - gain[1][mask]) - journeys * (loss[0][more] - loss[1][mask])
-            value = (joined * rate).reshape(-1, 2, 1 << k)[:, 1].sum() - (without * rate).sum()
-            parts[k] = np.bincount(group, moved + journeys * value, GROUPS)
-        found.append(parts)
-    return found
+        worth = np.array(
+            [(joined * rate).reshape(-1, 2, 1 << k)[:, 1].sum() - (without * rate).sum() for k in range(n)]
+        )
+        kept = worth - np.array([loss[0][mask | (1 << k)] - loss[1][mask] for k in range(n)]).T
+        sums.append(paid @ gained + (conversions + nulls) @ kept)
+        amounts.append((gained, kept, kept))
+    limits = noise.linearised(paths, which, amounts, grouped=grouped) if intervals else {}
+    return {"credit": sums[0], "value": sums[1], **limits}
 
 
 def _inside(values):
@@ -167,14 +178,14 @@ def _around(values):
     return values
 
 
-def _sampled(paths, row, channel, draws, dice):
+def _sampled(paths, draws, dice):
     """The same from random orders, and the standard error of the credit.
 
     An order is walked once from each of its channels: so every channel comes at every
     place once, and its first place, where credit jumps most, is none of chance.
     """
     n = len(paths.names)
-    whole, begins, which = _distinct(row, channel, paths.group.size)
+    whole, begins, which = paths.sets()
     cells, cell = np.unique(which * GROUPS + paths.group, return_inverse=True)
     which, group = np.divmod(cells, GROUPS)
     counts = [paths.conversions + paths.nulls, paths.conversions, paths.value]
@@ -200,19 +211,3 @@ def _sampled(paths, row, channel, draws, dice):
     found /= n
     error = found[:, 0].sum(axis=2).std(axis=0, ddof=1) / np.sqrt(draws)
     return found.mean(axis=0), error
-
-
-def _distinct(row, channel, rows):
-    """Each set of channels once: their channels one after another, where each begins, and which one a row has."""
-    number = np.zeros(rows, np.int64)
-    for first in range(0, int(channel.max()) + 1, 52):
-        inside = (channel >= first) & (channel < first + 52)
-        word = np.bincount(row[inside], 2.0 ** (channel[inside] - first), rows)
-        word, seen = pd.factorize(word)
-        number, _ = pd.factorize(number * len(seen) + word)
-    size = np.bincount(row, minlength=rows)
-    ends = np.cumsum(size)
-    _, one = np.unique(number, return_index=True)
-    begins = np.concatenate([[0], np.cumsum(size[one])[:-1]])
-    takes = np.repeat(ends[one] - size[one] - begins, size[one]) + np.arange(size[one].sum())
-    return channel[takes], begins, number

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from perfnb import journey
-from perfnb.attribution.paths import GROUPS, Coded, coded, group_of
+from perfnb.attribution.paths import GROUPS, Coded, coded, group_of, numbered, persons_known
 
 START, CONVERTED, ENDED = -1, -2, -3
-_DENSE = 10_000_000  # cells of a lookup table that may be made instead of a search
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,11 @@ class Walks:
 
     `names` are the touchpoints; `total` and `untouched` are (conversions, value), each
     by group of persons, with and without a touch; `nulls` journeys without a conversion.
+    `taken` says which steps each path takes, where persons are not known.
     """
 
     steps: "Steps"
+    taken: "Taken | None"
     names: tuple
     total: tuple
     untouched: tuple
@@ -47,15 +49,29 @@ class Steps:
     value: np.ndarray
 
 
+@dataclass(frozen=True)
+class Taken:
+    """How often each path takes each of the `Steps`, sparse: of the paths that convert, and of those that do not.
+
+    `conversions`, `value` and `nulls` are those of the paths.
+    """
+
+    converting: sparse.csr_array
+    ending: sparse.csr_array
+    conversions: np.ndarray
+    value: np.ndarray
+    nulls: np.ndarray
+
+
 def walks(source, order, *, grouped, **counting):
     """The steps of a chain of that order, from a touchpoints Table, a table of paths or `Coded` paths."""
     if isinstance(source, pd.DataFrame | Coded) or not journey.walks_plainly(**counting):
-        paths = source if isinstance(source, Coded) else coded(source, grouped=grouped, **counting)
+        known = isinstance(source, Coded) or persons_known(source)
+        paths = source if isinstance(source, Coded) else coded(source, grouped=grouped and known, **counting)
         total = tuple(np.bincount(paths.group, amount, GROUPS) for amount in (paths.conversions, paths.value))
-        steps, nulls = _from_paths(paths, order), paths.nulls.sum()
-        return Walks(
-            steps, paths.names, total, paths.untouched, nulls, paths.has_value, paths.currency, paths.definition
-        )
+        steps, taken = _from_paths(paths, order, grouped and not known)
+        said = paths.nulls.sum(), paths.has_value, paths.currency, paths.definition
+        return Walks(steps, taken, paths.names, total, paths.untouched, *said)
     return _from_events(source, order, grouped, counting)
 
 
@@ -95,10 +111,10 @@ def _from_events(touchpoints, order, grouped, counting):
         (ended, (before, ENDED * same, part, weight, none)),
     ]
     rows = zip(*([column[mask] for column in columns] for mask, columns in kinds), strict=True)
-    steps = counted(holds, *map(np.concatenate, rows))
+    steps, _ = counted(holds, *map(np.concatenate, rows))
     nulls = weight[ended].sum()
     said = touchpoints.currency("value"), journey.Counting(**counting).definition
-    return Walks(steps, tuple(names), total, untouched, nulls, has_value, *said)
+    return Walks(steps, None, tuple(names), total, untouched, nulls, has_value, *said)
 
 
 def _numbered(seen, following, whole, order, size):
@@ -122,7 +138,8 @@ def _numbered(seen, following, whole, order, size):
     return first, second, holds
 
 
-def _from_paths(paths, order):
+def _from_paths(paths, order, told):
+    """The steps that paths take, and where asked, which path takes which."""
     state, holds, last = _states(paths, order)
     at = np.flatnonzero(state >= 0)
     row = paths.row
@@ -138,17 +155,31 @@ def _from_paths(paths, order):
     weights = [weight, weight[row[inner]], paths.conversions[converts], paths.nulls[ends]]
     values = [none(rows.size), none(inner.size), paths.value[converts], none(ends.size)]
     groups = [paths.group, paths.group[row[inner]], paths.group[converts], paths.group[ends]]
-    return counted(holds, before, *(np.concatenate(parts) for parts in (after, groups, weights, values)))
+    steps, cell = counted(holds, before, *(np.concatenate(parts) for parts in (after, groups, weights, values)))
+    if not told:
+        return steps, None
+    begins, inside, *last = np.split(cell, np.cumsum([rows.size, inner.size, converts.size]))
+    taken = []
+    for own, ending in zip((converts, ends), last, strict=True):
+        number = np.full(rows.size, -1)
+        number[own] = np.arange(own.size)
+        within = number[row[inner]]
+        place = np.concatenate([number[own], within[within >= 0], number[own]])
+        step = np.concatenate([begins[own], inside[within >= 0], ending])
+        # Enough digits for limits, and half the memory.
+        times = np.ones(step.size, np.float32)
+        taken.append(sparse.csr_array((times, (place, step)), shape=(own.size, steps.weight.size)))
+    return steps, Taken(*taken, paths.conversions[converts], paths.value[converts], paths.nulls[ends])
 
 
 def counted(holds, before, after, group, weight, value):
-    """Steps with one row per from, to and group."""
+    """Steps with one row per from, to and group, and which of them each of those given is."""
     size = len(holds) + 3
     cell, kinds = pd.factorize(((before + 3) * size + after + 3) * GROUPS + group)
     pair, group = np.divmod(kinds, GROUPS)
     before, after = np.divmod(pair, size)
     sums = (np.bincount(cell, amount, kinds.size) for amount in (weight, value))
-    return Steps(holds, before - 3, after - 3, group, *sums)
+    return Steps(holds, before - 3, after - 3, group, *sums), cell
 
 
 def _states(paths, order):
@@ -162,12 +193,12 @@ def _states(paths, order):
     for j in range(1, order + 1):
         if j > 1:
             on = np.flatnonzero(left >= j)
-            ids[on], count = _smaller(ids[on] * size + codes[on + j - 1], count * size)
+            ids[on], count = numbered(ids[on] * size + codes[on + j - 1], count * size)
         begins = left >= j if j == order else first & (left == j)
         state[begins], length[begins] = base + ids[begins], j
         base += count
     at = np.flatnonzero(state >= 0)
-    place, kinds = _smaller(state[at], base, tight=True)
+    place, kinds = numbered(state[at], base, tight=True)
     state[at] = place
     sample = np.zeros(kinds, np.int64)
     sample[place] = at
@@ -177,16 +208,3 @@ def _states(paths, order):
         holds[some, codes[sample[some] + j]] = True
     last = np.maximum(paths.starts[1:] - order, paths.starts[:-1])
     return state, holds, last
-
-
-def _smaller(keys, size, *, tight=False):
-    """(numbers from 0 instead of keys below `size`, how many there are)."""
-    if size <= _DENSE and not tight:
-        return keys, size
-    if size <= _DENSE:
-        used = np.flatnonzero(np.bincount(keys, minlength=size))
-        table = np.zeros(size, np.int64)
-        table[used] = np.arange(used.size)
-        return table[keys], used.size
-    places, kinds = pd.factorize(keys)
-    return places.astype(np.int64), kinds.size
