@@ -12,12 +12,15 @@ from perfnb import workspace
 SAMPLES = Path(__file__).resolve().parents[1] / "data_samples"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 SPARK = "spark://local[2]"
+CHDB = "chdb://"
 no_spark = not (importlib.util.find_spec("pyspark") and importlib.util.find_spec("sqlglot") and shutil.which("java"))
+no_chdb = not (importlib.util.find_spec("chdb") and importlib.util.find_spec("sqlglot"))
 ENGINES = [
     "duckdb",
     pytest.param(
         SPARK, marks=[pytest.mark.spark, pytest.mark.skipif(no_spark, reason="needs pyspark, sqlglot and java")]
     ),
+    pytest.param(CHDB, marks=[pytest.mark.chdb, pytest.mark.skipif(no_chdb, reason="needs chdb and sqlglot")]),
 ]
 
 

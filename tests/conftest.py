@@ -10,10 +10,12 @@ from perfnb import workspace
 
 ROOT = Path(__file__).resolve().parent.parent
 SPARK = "spark://local[2]"
+CHDB = "chdb://"
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "spark: runs on Spark (needs pyspark and Java; about a second per query)")
+    config.addinivalue_line("markers", "chdb: runs on ClickHouse in this process (needs chdb)")
 
 
 @pytest.fixture(scope="session")
@@ -42,10 +44,22 @@ def spark():
     return SPARK
 
 
-@pytest.fixture(params=["duckdb", pytest.param(SPARK, marks=pytest.mark.spark)])
+@pytest.fixture(scope="session")
+def chdb():
+    """The URL of ClickHouse in this process; one serves the whole run."""
+    for package in ("chdb", "sqlglot"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+    return CHDB
+
+
+@pytest.fixture(
+    params=["duckdb", pytest.param(SPARK, marks=pytest.mark.spark), pytest.param(CHDB, marks=pytest.mark.chdb)]
+)
 def engine(request):
     """The URL of each engine in turn."""
-    return request.getfixturevalue("spark") if request.param == SPARK else request.param
+    fixtures = {SPARK: "spark", CHDB: "chdb"}
+    return request.getfixturevalue(fixtures[request.param]) if request.param in fixtures else request.param
 
 
 @pytest.fixture

@@ -351,40 +351,6 @@ def test_a_funnel_by_group_that_nobody_entered_is_an_empty_table_with_all_column
     assert list(empty) == list(funnel.steps(table, ["x", "b"], within="1 day", by="segment"))
 
 
-def test_over_time_counts_each_person_in_the_week_of_the_first_entry():
-    rows = [
-        ("u", 4 * DAY, "a", "x"),  # Sunday 5 January, in the week from 30 December
-        ("u", 5 * DAY, "b", "x"),
-        ("v", 5 * DAY, "a", "y"),  # Monday
-        ("v", 20 * DAY, "a", "y"),
-        ("w", 12 * DAY - 0.000001, "a", "y"),  # last instant of that week
-    ]
-    weeks = funnel.over_time(events(rows, FUNNEL), ["a", "b"], within="7 days")
-    assert weeks.columns[0] == "week"
-    entered = weeks[weeks["step"] == 1].set_index("week")["units"]
-    assert entered.to_dict() == {pd.Timestamp("2024-12-30"): 1, pd.Timestamp("2025-01-06"): 2}
-    assert counts(weeks, step=2) == [1, 0]
-
-
-@pytest.mark.parametrize("by", [None, "segment"])
-def test_weeks_add_up_to_all_who_entered(by):
-    rows = [(user, at * 3 * DAY, event, "odd" if int(user[1:]) % 2 else "even") for user, at, event, _ in LOG]
-    table = events(rows, FUNNEL)
-    weeks = funnel.over_time(table, ABC, within="9 days", by=by)
-    whole = funnel.steps(table, ABC, within="9 days", entry="first")
-    assert weeks["week"].dt.day_of_week.eq(0).all() and weeks["week"].nunique() > 3
-    for column in ("units", "immature"):
-        assert weeks.groupby("step")[column].sum().tolist() == whole[column].tolist()
-
-
-def test_over_time_without_any_entry_is_empty_with_the_same_columns():
-    table = events([("u", 0, "b", "x"), ("v", 0, "a", "y")], FUNNEL)
-    for by in (None, "segment"):
-        empty = funnel.over_time(table, ["c", "b"], within="1 day", by=by)
-        assert empty.empty
-        assert list(empty) == list(funnel.over_time(table, ["a", "b"], within="1 day", by=by))
-
-
 def test_entries_of_a_mature_period_have_their_window_inside_the_data():
     dice = random.Random(2)
     rows = [(f"u{k}", dice.random() * 30 * DAY, dice.choice("ab"), "x") for k in range(400)]

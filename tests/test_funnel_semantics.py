@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from _funnel_reference import Event, Switches, counts, random_units
-from _tables import ENGINES, book, events, only, shared
+from _tables import CHDB, ENGINES, book, events, only, shared
 
 from perfnb import funnel
 from perfnb.engine import sql_of
@@ -201,12 +201,16 @@ def test_random_combinations_equal_enumeration_on_other_engines(engine):
         Switches(within=3, entry="each"),
         Switches(within=3, entry="sequential", ties="sequence"),
         Switches(within=3, entry="sequential", exclude=(("x", 1, 3, "stop"),)),
+        Switches(step_within=(3, 1), entry="each"),
+        Switches(step_within=(3, 1), within=3, ties="increase", entry="each"),
         Switches(within=3, grace=1),
     ],
     ids=str,
 )
 @pytest.mark.parametrize("engine", ENGINES)
 def test_each_switch_equals_enumeration_on_every_engine(engine, switches):
+    if engine == CHDB and switches.grace:
+        pytest.skip("ClickHouse looks ahead 2,147 seconds at most; a grace of 2 seconds: test_dialects.py")
     units = random_units(random.Random(str(switches)), 120, names="abcx", span=6, most=9)
     found = per_unit(logged(units, engine), list("abc"), **spoken(switches))
     for unit, happened in units.items():
@@ -264,11 +268,11 @@ def test_each_entry_is_one_attempt_and_its_interval_is_wider_than_wilsons_where_
 
 def test_open_funnels_bring_the_numerator_of_their_rate():
     steps = funnel.steps(logged(UNITS), list("abc"), within=None, open="first_touch")
-    assert (steps["units"] == steps["entered"] + steps["continued"].fillna(0)).all()
+    assert (steps["units"] == steps["began"] + steps["continued"].fillna(0)).all()
     later = steps[steps["step"] > 1]
     assert (later["rate"] * later["from_units"]).round(9).tolist() == later["continued"].tolist()
     assert (later["from_units"] - later["continued"]).tolist() == later["dropped"].tolist()
-    assert (steps["entered"].sum() == steps["entered_all"]).all()
+    assert (steps["began"].sum() == steps["entered_all"]).all()
     reach = funnel.steps(logged(UNITS), list("abc"), open="union")
     assert reach["rate"].isna().all() and (reach["overall"] > 0.2).all()
 

@@ -19,10 +19,10 @@ from perfnb.period import Period
 # Rows that models add for what has no name in the data; a channel that is really called so is put in quotes.
 OWN_WORDS = (
     *("(start)", "(end)", "(conversion)", "(no touch)", "(baseline)", "(other)", "(unknown)"),
-    *("(no stage)", "(not entered)"),
+    *("(no stage)", "(not entered)", "(nothing)", "(goes on)"),
 )
 
-__all__ = ["Table", "connect", "identifier", "label", "literal", "sql_of"]
+__all__ = ["Table", "connect", "identifier", "label", "literal", "sql_of", "translated"]
 
 _OUTSIDE = 0.1  # share of a period's days that may lie before or after a log of events
 # Quoted values and names first: an event may be called "{table}".
@@ -53,17 +53,16 @@ def literal(value):
 
 
 def connect(url="duckdb"):
-    """The engine behind `url`: "duckdb" (in memory), "spark://local[2]" or "sc://host:15002"."""
+    """The engine behind `url`: "duckdb" (in memory), "spark://local[2]", "sc://host:15002" or "chdb://"."""
     if url == "duckdb":
         from perfnb.engine.duck import DuckDB
 
         return DuckDB()
+    if url == "chdb://":
+        _need(url, "chdb", "chdb", "sqlglot")
+        return _chdb()
     if url.startswith(("spark://", "sc://")):
-        missing = [name for name in ("pyspark", "sqlglot") if not importlib.util.find_spec(name)]
-        if missing:
-            raise PerfnbError(
-                f'{url} needs {" and ".join(missing)}, which is not installed. Install it: pip install "perfnb[spark]"'
-            )
+        _need(url, "spark", "pyspark", "sqlglot")
         from pyspark.errors import PySparkException
 
         try:
@@ -74,9 +73,25 @@ def connect(url="duckdb"):
                 "newer, on the PATH or in JAVA_HOME; elsewhere, an address that answers"
             ) from None
     raise PerfnbError(
-        f'engine {url!r} is not known; expected "duckdb", "spark://local[2]", "spark://host:port" '
-        'or "sc://host:port" (Spark Connect)'
+        f'engine {url!r} is not known; expected "duckdb", "spark://local[2]", "spark://host:port", '
+        '"sc://host:port" (Spark Connect) or "chdb://" (ClickHouse in this process)'
     )
+
+
+def _need(what, extra, *packages):
+    missing = [name for name in packages if not importlib.util.find_spec(name)]
+    if missing:
+        raise PerfnbError(
+            f'{what} needs {" and ".join(missing)}, which is not installed. Install it: pip install "perfnb[{extra}]"'
+        )
+
+
+@functools.cache
+def _chdb():
+    # One ClickHouse serves a process: it allows no second.
+    from perfnb.engine.chdb import ClickHouse
+
+    return ClickHouse()
 
 
 @functools.cache
@@ -210,15 +225,16 @@ class Table:
 
     def fetch(self, sql):
         """Run a statement that reads `{table}` (this table's rows); a pandas frame of the result."""
-        return self.engine.fetch(self._over(sql))
+        return self.engine.fetch(self.over(sql))
 
     def sums(self, sql, texts):
         """The same of numbers and days as {column: array}, of `texts` as (each row's place in the names, −1 for none;
         the names): without a frame it costs less.
         """
-        return self.engine.sums(self._over(sql), texts)
+        return self.engine.sums(self.over(sql), texts)
 
-    def _over(self, sql):
+    def over(self, sql):
+        """The statement with this table's rows in the place of `{table}`."""
         return _PLACE.sub(lambda match: match[0] if match[0] != "{table}" else f"({self.sql})", sql)
 
     def rows(self, limit=None):
@@ -260,8 +276,8 @@ class _Recorder:
 def sql_of(function, table, *arguments, dialect="duckdb", **options):
     """The first statement that `function(table, …)` would run, as text to read or to paste elsewhere.
 
-    `dialect` names any dialect of sqlglot ("bigquery", "snowflake", "spark" …), which must be
-    installed for dialects other than DuckDB's.
+    `dialect` is "bigquery", "clickhouse", "databricks", "duckdb", "postgres", "snowflake" or "spark";
+    for all but DuckDB's, sqlglot must be installed. What the table is called stays: see `funnel.sql`.
     """
     try:
         function(replace(table, engine=_Recorder(table.engine)), *arguments, **options)
@@ -271,6 +287,12 @@ def sql_of(function, table, *arguments, dialect="duckdb", **options):
         raise PerfnbError(f"{function.__name__} runs no statement")
     if dialect == "duckdb":
         return re.sub(r"('[^']*'|\"[^\"]*\")|\n\s*\n", lambda match: match[1] or "\n", sql)
-    import sqlglot
+    return translated(sql, dialect)
 
-    return sqlglot.transpile(sql, read="duckdb", write=dialect, pretty=True)[0]
+
+def translated(sql, dialect, **tables):
+    """A statement in DuckDB's dialect as text in another, laid out to be read; reading `tables` by other names."""
+    _need(f"dialect {dialect!r}", "sql", "sqlglot")
+    from perfnb.engine.dialects import translate
+
+    return translate(sql, dialect, pretty=True, tables=tables)

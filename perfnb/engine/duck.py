@@ -3,6 +3,8 @@
 import contextlib
 import itertools
 import re
+import tempfile
+import uuid
 import warnings
 from pathlib import Path
 
@@ -28,6 +30,12 @@ class DuckDB:
             self.connection.execute("SET enable_progress_bar = false")
         # Row order never carries meaning here, and keeping it costs memory.
         self.connection.execute("SET preserve_insertion_order = false")
+        # What does not fit into memory goes there, and not into the folder that Python was started in.
+        folder = Path(tempfile.gettempdir()) / f"perfnb_{uuid.uuid4().hex}"
+        self.connection.execute(f"SET temp_directory = {literal(folder)}")
+        # Memory that a step of a statement gives back goes back at once: the next step's would come on top of it.
+        self.connection.execute("SET allocator_flush_threshold = '8MB'")
+        self.connection.execute("SET allocator_bulk_deallocation_flush_threshold = '8MB'")
         self._names = (f"perfnb_{n}" for n in itertools.count())
 
     def micros(self, expression):

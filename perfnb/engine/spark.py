@@ -5,13 +5,13 @@ import itertools
 import re
 
 import pandas as pd
-import pyarrow as pa
 import sqlglot
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from perfnb.engine import connect, identifier
+from perfnb.engine.dialects import as_duckdb
 from perfnb.errors import UnreadableData
 
 
@@ -90,7 +90,7 @@ class Spark:
     def fetch(self, sql):
         """The result of a statement as a pandas frame, in the types that DuckDB gives."""
         try:
-            return _as_duckdb(self.session.sql(self._translate(sql)).toArrow()).to_pandas()
+            return as_duckdb(self.session.sql(self._translate(sql)).toArrow()).to_pandas()
         except self.errors as error:
             raise UnreadableData(self.cause(error)) from None
 
@@ -120,16 +120,3 @@ class Spark:
 def _escaped(path):
     """The path with the letters that Hadoop takes for patterns taken for themselves."""
     return re.sub(r"([\\*?\[\]{}])", r"\\\1", str(path))
-
-
-def _as_duckdb(table):
-    """Decimals as floats, days and moments as UTC microseconds without a zone."""
-    for index, column in enumerate(table.schema):
-        values, kind = table.column(index), column.type
-        if pa.types.is_decimal(kind):
-            # By way of text: the cast straight to floats makes 0.1 of money 0.09999999999999999.
-            values = values.cast(pa.string()).cast(pa.float64())
-        elif pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-            values = values.cast(pa.timestamp("us", getattr(kind, "tz", None))).cast(pa.timestamp("us"))
-        table = table.set_column(index, column.name, values)
-    return table

@@ -4,6 +4,8 @@ from perfnb.funnel.programme import base, bounds, keyed
 
 __all__ = ["attempts"]
 
+_LATER = "ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING"
+
 
 def attempts(touchpoints, rule):
     """CTEs up to `units`: u_1 …, entered, level, latest, closes, n; one row per entry, which stands for n attempts.
@@ -26,53 +28,45 @@ def attempts(touchpoints, rule):
 
 
 def _each(rule):
-    """`entry`: u_1 …, entered, n, level, place, following — backwards, the earliest that each step can be reached.
+    """`entry`: u_1 …, entered, n, level, place, after — backwards, the earliest that each step can be reached.
 
     c_j is when step j can first be reached from the row, as the step that is being
-    computed; b is where the first entry after the last step stands.
+    computed; b is where the first entry after the last step stands (sequential only).
+    Of two rows the later one reaches a step no sooner, if at all: under a limit, the next row
+    that reaches it decides.
     """
     place = "rn" if rule.in_rows else "t"
     mine = f"PARTITION BY {keyed(rule)}"
-    first = 0 if rule.ties in ("distinct", "shared") else 1
-    steps = rule.marks
+    start = "CURRENT ROW" if rule.ties in ("distinct", "shared") else "1 FOLLOWING"
+    steps, count = rule.marks, rule.count
     opens = f"m_{steps[0]} > 0{bounds(rule)}"
-    later = f"MIN(CASE WHEN {opens} THEN {place} END) OVER ({mine} ORDER BY {place} " \
-            "ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING)"  # fmt: skip
-    if rule.window is None:
-        late = "CAST(NULL AS BIGINT)"
-    else:
-        late = (
-            f"MIN(CASE WHEN {opens} THEN {place} END) OVER ({mine} ORDER BY t "
-            f"RANGE BETWEEN {rule.window + 1} FOLLOWING AND UNBOUNDED FOLLOWING)"
-        )
-    count = rule.count
-    last = f"CASE WHEN m_{steps[-1]} > 0 THEN {{}} END"
-    ctes = [
-        f"later_of AS (SELECT rows_of.*, {later} AS later, {late} AS late FROM rows_of)",
-        f"back_{count} AS (SELECT later_of.*, {last.format('t')} AS c_{count}, {last.format('later')} AS b "
-        "FROM later_of)",
-    ]
+    walks = rule.entry == "sequential"
+    reached, source, ctes = [f"CASE WHEN m_{steps[-1]} > 0 THEN t END AS c_{count}"], "rows_of", []
+    if walks:
+        later = f"MIN(CASE WHEN {opens} THEN {place} END) OVER ({mine} ORDER BY {place} {_LATER})"
+        reached.append(f"CASE WHEN m_{steps[-1]} > 0 THEN later END AS b")
+        source, ctes = "later_of", [f"later_of AS (SELECT rows_of.*, {later} AS later FROM rows_of)"]
+    ctes.append(f"back_{count} AS (SELECT {source}.*, {', '.join(reached)} FROM {source})")
     marks = ", ".join(f"m_{c}" for c in range(1, len(rule.conditions) + 1))
-    rows = f"{keyed(rule)}, t, {'rn, ' if rule.in_rows else ''}{marks}, late"
+    rows = f"{keyed(rule)}, t, {'rn, ' if rule.in_rows else ''}{marks}"
+    over = f"OVER ({mine} ORDER BY {place} ROWS BETWEEN {start} AND UNBOUNDED FOLLOWING)"
     for k in range(count - 1, 0, -1):
-        start = "CURRENT ROW" if first == 0 else "1 FOLLOWING"
-        frame = f"ORDER BY {place} ROWS BETWEEN {start} AND UNBOUNDED FOLLOWING"
-        if rule.limits[k - 1] is not None:
-            frame = f"ORDER BY t RANGE BETWEEN {first} FOLLOWING AND {rule.limits[k - 1]} FOLLOWING"
-        ahead = [
-            f"CASE WHEN m_{steps[k - 1]} > 0 THEN MIN(c_{j}) OVER ({mine} {frame}) END AS c_{j}"
-            for j in range(k + 1, count + 1)
-        ]
+        limit = rule.limits[k - 1]
+        ahead = []
+        for j in range(k + 1, count + 1):
+            soon = "" if limit is None else f" AND MIN(CASE WHEN c_{j} IS NOT NULL THEN t END) {over} - t <= {limit}"
+            ahead.append(f"CASE WHEN m_{steps[k - 1]} > 0{soon} THEN MIN(c_{j}) {over} END AS c_{j}")
         ahead.append(f"CASE WHEN m_{steps[k - 1]} > 0 THEN t END AS c_{k}")
-        ahead.append(f"CASE WHEN m_{steps[k - 1]} > 0 THEN MIN(b) OVER ({mine} {frame}) END AS b")
+        if walks:
+            ahead.append(f"CASE WHEN m_{steps[k - 1]} > 0 THEN MIN(b) {over} END AS b")
         ctes.append(f"back_{k} AS (SELECT {rows}, {', '.join(ahead)} FROM back_{k + 1})")
     window = "" if rule.window is None else f" AND c_{{k}} - t <= {rule.window}"
     cases = " ".join(f"WHEN c_{k} IS NOT NULL{window.format(k=k)} THEN {k}" for k in range(count, 1, -1))
     level = f"CASE {cases} ELSE 1 END" if cases else "1"
     return [
         *ctes,
-        f"entry AS (SELECT {keyed(rule)}, t AS entered, m_{steps[0]} AS n, {place} AS place, {level} AS level, "
-        f"CASE WHEN {level} = {count} THEN b ELSE late END AS following FROM back_1 WHERE {opens})",
+        f"entry AS (SELECT {keyed(rule)}, t AS entered, m_{steps[0]} AS n, {place} AS place, {level} AS level"
+        f"{', b' if walks else ''} FROM back_1 WHERE {opens})",
     ]
 
 
@@ -82,13 +76,28 @@ def _sequence(rule):
         return ["attempt AS (SELECT * FROM entry)"]
     names = [f"u_{n}" for n, _ in enumerate(rule.keys, start=1)]
     same = " AND ".join(f"e.{name} = w.{name}" for name in names)
-    columns = [*names, "entered", "place", "level", "following"]
+    columns = [*names, "entered", "place", "level", "onward"]
+    carried = f"{keyed(rule)}, entered, place, level, b"
+    if rule.window is None:
+        late = [f"timed AS (SELECT {carried}, CAST(NULL AS BIGINT) AS late FROM entry)"]
+    else:
+        # Each entry once more, at the end of its window, behind what happens at that moment: the next entry from there.
+        late = [
+            f"probes AS (SELECT {carried}, entered AS at_t, 0 AS probe FROM entry UNION ALL "
+            f"SELECT {carried}, entered + {rule.window}, 1 FROM entry)",
+            f"timed AS (SELECT {carried}, probe, MIN(CASE WHEN probe = 0 THEN place END) OVER "
+            f"(PARTITION BY {keyed(rule)} ORDER BY at_t, probe {_LATER}) AS late FROM probes)",
+        ]
+    ends = "" if rule.window is None else " WHERE probe = 1"
     return [
-        f"opening AS (SELECT entry.*, ROW_NUMBER() OVER (PARTITION BY {keyed(rule)} ORDER BY place) AS number "
-        "FROM entry)",
+        *late,
+        f"chained AS (SELECT {carried}, CASE WHEN level = {rule.count} THEN b ELSE late END AS onward "
+        f"FROM timed{ends})",
+        f"opening AS (SELECT chained.*, ROW_NUMBER() OVER (PARTITION BY {keyed(rule)} ORDER BY place) AS number "
+        "FROM chained)",
         f"walked AS (SELECT {', '.join(columns)} FROM opening WHERE number = 1 UNION ALL "
-        f"SELECT {', '.join(f'e.{name}' for name in columns)} FROM walked AS w JOIN entry AS e "
-        f"ON {same} AND e.place = w.following)",
+        f"SELECT {', '.join(f'e.{name}' for name in columns)} FROM walked AS w JOIN chained AS e "
+        f"ON {same} AND e.place = w.onward)",
         "attempt AS (SELECT walked.*, 1 AS n FROM walked)",
     ]
 

@@ -13,7 +13,7 @@ from perfnb.engine import identifier, label, literal
 from perfnb.errors import BadParameter
 from perfnb.funnel.rule import micros
 
-__all__ = ["base", "bounds", "events_sql", "keyed", "programme"]
+__all__ = ["base", "bounds", "check_types", "events_sql", "keyed", "known", "met", "moment", "nearby", "programme"]
 
 _MOST_OVERLAPPING = 5  # conditions that meet in one event: their subsets are counted
 _BEFORE = "ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING"
@@ -53,17 +53,13 @@ def base(touchpoints, rule):
     One row per unit and instant; where the order of events counts, one per event, with its place rn.
     """
     touchpoints.require(*rule.columns)
-    _check_types(touchpoints, rule)
-    at = _moment(touchpoints, rule)
+    check_types(touchpoints, rule)
+    at = moment(touchpoints, rule)
     keys = [f"{identifier(name)} AS u_{n}" for n, name in enumerate(rule.keys, start=1)]
     tests = {f"m_{c}": step.sql() for c, step in enumerate(rule.conditions, start=1)}
     tests |= {f"x_{e}": one.step.sql() for e, one in enumerate(rule.exclude, start=1)}
-    known = [f"{identifier(name)} IS NOT NULL" for name in rule.keys] + ['"timestamp" IS NOT NULL']
-    if rule.follow_up == "inside" and rule.period is not None:
-        known.append(f"{at} < {rule.period.micros()[1]}")
-    if rule.order not in ("strict", "adjacent"):
-        known.append(_met(rule))
-    where = " AND ".join(known)
+    tested = [] if rule.order in ("strict", "adjacent") else [met(rule)]
+    where = " AND ".join([*known(rule, at), *tested])
     flags = {name: f"CASE WHEN {test} THEN 1 ELSE 0 END" for name, test in tests.items()}
     if rule.in_rows or (rule.entry == "sequential" and rule.exclude):
         place = ", ".join(_place(touchpoints, rule, at, flags))
@@ -78,8 +74,8 @@ def base(touchpoints, rule):
     marks = [f"{total if name[0] == 'm' else 'MAX'}({flag}) AS {name}" for name, flag in flags.items()]
     if _options(rule):
         for group in _overlaps(rule):
-            met = " OR ".join(f"({rule.conditions[c - 1].sql()})" for c in group)
-            marks.append(f"SUM(CASE WHEN {met} THEN 1 ELSE 0 END) AS {_union(group)}")
+            either = " OR ".join(f"({rule.conditions[c - 1].sql()})" for c in group)
+            marks.append(f"SUM(CASE WHEN {either} THEN 1 ELSE 0 END) AS {_union(group)}")
     by = ", ".join([*(identifier(name) for name in rule.keys), at])
     return [
         f"rows_of AS (SELECT {', '.join(keys)}, {at} AS t, {', '.join(marks)} FROM {{table}} AS source "
@@ -87,7 +83,7 @@ def base(touchpoints, rule):
     ]
 
 
-def _check_types(touchpoints, rule):
+def check_types(touchpoints, rule):
     """Engines differ in whether a text is a number: a condition compares like with like."""
     for step in [*rule.conditions, *(one.step for one in rule.exclude)]:
         for column, values in step.where:
@@ -103,10 +99,10 @@ def _check_types(touchpoints, rule):
 
 def events_sql(touchpoints, rule, by, is_step, *, all_events):
     """The CTE `events`: u_1 …, t, g_1 … (the columns `by`), is_step; of funnel events, or of all in the period."""
-    at = _moment(touchpoints, rule)
+    at = moment(touchpoints, rule)
     where = [f"{identifier(name)} IS NOT NULL" for name in rule.keys] + ['"timestamp" IS NOT NULL']
     if not all_events:
-        where.append(_met(rule))
+        where.append(met(rule))
     elif rule.period is not None:
         since, until = rule.period.micros()
         where.append(f"{at} >= {since} AND {at} < {until}")
@@ -118,13 +114,23 @@ def events_sql(touchpoints, rule, by, is_step, *, all_events):
     )
 
 
-def _moment(touchpoints, rule):
+def known(rule, at):
+    """Conditions that an event is one of a unit, at a time that counts."""
+    found = [f"{identifier(name)} IS NOT NULL" for name in rule.keys] + ['"timestamp" IS NOT NULL']
+    if rule.follow_up == "inside" and rule.period is not None:
+        found.append(f"{at} < {rule.period.micros()[1]}")
+    return found
+
+
+def moment(touchpoints, rule):
+    """SQL for the time of an event, in whole microseconds, cut to the rule's resolution."""
     at = touchpoints.micros()
     cut = micros(rule.resolution)
     return at if cut is None else f"({at} - (({at} % {cut}) + {cut}) % {cut})"
 
 
-def _met(rule):
+def met(rule):
+    """The condition that an event is one of the funnel."""
     tested = [*rule.conditions, *(one.step for one in rule.exclude)]
     if all(len(step.where) == 1 and step.where[0][0] == "event" for step in tested):
         names = dict.fromkeys(name for step in tested for name in step.where[0][1])
@@ -194,11 +200,23 @@ def bounds(rule):
     return f" AND t >= {since} AND t < {until}"
 
 
+def nearby(rule):
+    """The condition that a row lies where an attempt of the period may reach: who did a step at quite another time
+    did not do it out of order.
+    """
+    if rule.period is None:
+        return ""
+    since, until = rule.period.micros()
+    if rule.open == "union" or rule.follow_up == "inside":
+        return f" AND t >= {since} AND t < {until}"
+    return f" AND t >= {since}" + (f" AND t < {until + rule.window}" if rule.window is not None else "")
+
+
 def _starts(rule):
     """{step: SQL that says of a row whether an attempt may begin there, at this step}."""
     mine = f"OVER (PARTITION BY {keyed(rule)})"
     place = "rn" if rule.in_rows else "t"
-    met = f"m_{rule.marks[0]} > 0"
+    is_first = f"m_{rule.marks[0]} > 0"
     if rule.open == "first_touch":
         any_step = " OR ".join(f"m_{c} > 0" for c in range(1, len(rule.conditions) + 1))
         first = f"{place} = MIN(CASE WHEN {any_step} THEN {place} END) {mine}{bounds(rule)}"
@@ -207,9 +225,9 @@ def _starts(rule):
             lower = "".join(f" AND m_{rule.marks[j - 1]} = 0" for j in range(1, k))
             found[k] = f"m_{c} > 0{lower} AND {first}"
         return found
-    opens = met + bounds(rule)
+    opens = is_first + bounds(rule)
     if rule.entry == "first":
-        opens += f" AND {place} = MIN(CASE WHEN {met} THEN {place} END) {mine}"
+        opens += f" AND {place} = MIN(CASE WHEN {is_first} THEN {place} END) {mine}"
     return {1: opens}
 
 
@@ -395,20 +413,11 @@ def _units(rule, times):
     """CTEs `sums` and `units`, from `ends` (or `timed`)."""
     removing = [e for e, one in enumerate(rule.exclude, start=1) if one.effect == "remove"]
     numbers = range(1, rule.count + 1)
-    nearby = ""
-    if rule.period is not None:
-        since, until = rule.period.micros()
-        # Who did a step at quite another time did not do it out of order.
-        nearby = f" AND t >= {since}"
-        if rule.open == "union" or rule.follow_up == "inside":
-            nearby += f" AND t < {until}"
-        elif rule.window is not None:
-            nearby += f" AND t < {until + rule.window}"
     found = [f"MAX(s_{k}) AS hi_{k}" for k in numbers] + [f"MIN(s_{k}) AS lo_{k}" for k in numbers]
     limited = any(limit is not None for limit in rule.limits)
     if limited:
         found += [f"MAX(CASE WHEN s_{k} IS NOT NULL THEN t END) AS at_{k}" for k in numbers]
-    found += [f"MAX(CASE WHEN m_{c} > 0{nearby} THEN 1 ELSE 0 END) AS did_{k}" for k, c in _steps(rule)]
+    found += [f"MAX(CASE WHEN m_{c} > 0{nearby(rule)} THEN 1 ELSE 0 END) AS did_{k}" for k, c in _steps(rule)]
     if removing:
         found += [f"MAX(r_{k}) AS free_{k}" for k in numbers]
         found += [f"MAX(CASE WHEN s_{k} IS NOT NULL{_unspoiled(rule, k, removing)} THEN 1 ELSE 0 END) AS clean_{k}"

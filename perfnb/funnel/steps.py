@@ -1,4 +1,4 @@
-"""How many units get from step to step, by group, over time, and how far each of them got."""
+"""How many units get from step to step, by group, and how far each of them got."""
 
 from datetime import UTC, datetime
 
@@ -9,17 +9,16 @@ from perfnb.engine import identifier
 from perfnb.errors import BadParameter, MissingColumns
 from perfnb.funnel.attempts import attempts
 from perfnb.funnel.compare import compared
+from perfnb.funnel.counts import countable, plain_counts
 from perfnb.funnel.programme import events_sql, keyed, programme
 from perfnb.funnel.rule import micros, rule_of
 from perfnb.intervals import Z, wilson
 from perfnb.period import Period
 
-__all__ = ["columns_of", "grouped", "levels", "mature", "opening", "over_time", "statement", "steps"]
+__all__ = ["columns_of", "counted", "cut", "grouped", "levels", "mature", "opening", "reported", "statement", "steps"]
 
 _SECOND = 1_000_000
 _DAY = 86_400 * _SECOND
-_WEEK = 7 * _DAY
-_FIRST_MONDAY = 4 * _DAY  # 1970-01-05
 
 
 def steps(touchpoints, steps, *, by=None, by_from="entry", semantics=None, **switches):
@@ -48,7 +47,7 @@ def steps(touchpoints, steps, *, by=None, by_from="entry", semantics=None, **swi
     last plus `within`, but in no attempt: out of order or too late; null where there is no
     such thing), immature (those of the dropped whose window was still open when the data
     end), definition. An open funnel adds continued (units of the step before that got
-    here: the rate's numerator), entered (units that began here) and entered_all (units in the
+    here: the rate's numerator), began (units that entered here) and entered_all (units in the
     funnel: the overall's denominator). With `by`: rate_difference
     (-1 to 1: rate less that of all others) with rate_difference_low and rate_difference_high
     (Newcombe), p (score test; Fisher where few are expected), p_adjusted (Benjamini and
@@ -56,32 +55,9 @@ def steps(touchpoints, steps, *, by=None, by_from="entry", semantics=None, **swi
     """
     rule = rule_of(steps, semantics, **switches)
     by = columns_of(touchpoints, by)
-    counts = touchpoints.fetch(_counted(touchpoints, rule, by, by_from))
-    table = _reported(counts, rule, by, _definition(rule, by, by_from))
+    counts = touchpoints.fetch(counted(touchpoints, rule, by, by_from))
+    table = reported(counts, rule, by, _definition(rule, by, by_from))
     return compared(table, by, rule, overlapping=by_from == "all") if by else table
-
-
-def over_time(touchpoints, steps, *, within, by=None, period=None):
-    """The funnel by the week (Monday to Sunday, UTC) of each person's first step-1 event.
-
-    Only the first entry of a person counts: the best entry would date those who
-    convert by hindsight.
-
-    Returns the columns of `steps`, with week (the Monday) before them. Weeks
-    in which immature is not 0 are not complete yet.
-    """
-    rule = rule_of(steps, within=within, entry="first", period=period)
-    by = columns_of(touchpoints, by)
-    week = f"CASE WHEN level > 0 THEN FLOOR((entered - {_FIRST_MONDAY}) / {_WEEK}.0) END"
-    counts = touchpoints.fetch(_counted(touchpoints, rule, by, "entry", week))
-    counts = counts[counts["week"].notna()]
-    parts = [
-        _reported(rows, rule, by, rule.definition).assign(week=_monday(week)) for week, rows in counts.groupby("week")
-    ]
-    if not parts:
-        parts = [_reported(counts, rule, by, "").iloc[:0].assign(week=pd.Series(dtype="datetime64[us]"))]
-    table = pd.concat(parts, ignore_index=True)
-    return table[["week", *table.columns.drop("week")]]
 
 
 def levels(touchpoints, steps, *, semantics=None, **switches):
@@ -93,7 +69,7 @@ def levels(touchpoints, steps, *, semantics=None, **switches):
     rule = rule_of(steps, semantics, **switches)
     if rule.attempts or rule.open != "closed":
         raise BadParameter(f"levels are those of units in a closed funnel. Found {rule.definition}")
-    counts = touchpoints.fetch(_counted(touchpoints, rule, (), "entry"))
+    counts = touchpoints.fetch(counted(touchpoints, rule, (), "entry"))
     reached = [0 if counts.empty else int(counts[f"level_{k}"].fillna(0).sum()) for k in range(1, rule.count + 1)]
     known = " AND ".join(f"{identifier(name)} IS NOT NULL" for name in rule.keys)
     names = ", ".join(identifier(name) for name in rule.keys)
@@ -213,9 +189,20 @@ def _before(rule, k):
     return next((j for j in reversed(rule.required) if j < k), None)
 
 
-def _counted(touchpoints, rule, by, by_from, week=None):
-    """The statement that counts units per group (and week) and step."""
+def cut(moment, size):
+    """SQL for the beginning of the part of `size` microseconds that a moment lies in, counted from moment 0."""
+    return f"({moment} - (({moment} % {size}) + {size}) % {size})"
+
+
+def counted(touchpoints, rule, by, by_from, part=None):
+    """The statement that counts units per group and step.
+
+    With `part`, SQL over a unit's columns, also per value of it (as `part`; NULL of units without an entry), beside
+    the first and the last moment of the data (begins, ends).
+    """
     _check(rule, by_from)
+    if not (by or part) and countable(touchpoints, rule):
+        return plain_counts(touchpoints, rule)
     n = "n" if rule.attempts else "1"
     sums, squares = {}, []
     for k in range(1, rule.count + 1):
@@ -229,18 +216,21 @@ def _counted(touchpoints, rule, by, by_from, week=None):
             sums[f"entered_{k}"] = f"level > 0 AND base = {k}"
         if before is not None and k not in rule.optional and rule.open != "union":
             sums[f"immature_{k}"] = f"level = {before} AND level > 0 AND (closes IS NULL OR closes > ends)"
-    keys = [f"g_{number}" for number, _ in enumerate(by, start=1)] + (["week"] if week else [])
+    keys = [f"g_{number}" for number, _ in enumerate(by, start=1)] + (["part"] if part else [])
     shown = "".join(f"{key}, " for key in keys)
     tail = f" GROUP BY {', '.join(keys)}" if keys else ""
     flags = [f"SUM(CASE WHEN {test} THEN {n} ELSE 0 END) AS {name}" for name, test in sums.items()]
     at = touchpoints.micros()
     ctes = [
         *statement(touchpoints, rule, times=isinstance(by_from, int)),
-        f"data AS (SELECT MAX({at}) AS ends FROM {{table}} AS source)",
+        f"data AS (SELECT MIN({at}) AS begins, MAX({at}) AS ends FROM {{table}} AS source)",
         *grouped(touchpoints, rule, by, by_from),
-        f"dated AS (SELECT placed.*{f', {week} AS week' if week else ''} FROM placed)",
     ]
-    source = "dated CROSS JOIN data"
+    source = "placed CROSS JOIN data"
+    if part:
+        ctes.append(f"dated AS (SELECT placed.*, CASE WHEN level > 0 THEN {part} END AS part FROM placed)")
+        source = "dated CROSS JOIN data"
+        flags += ["MAX(begins) AS begins", "MAX(ends) AS ends"]
     if rule.attempts:
         # Attempts of one person are no independent trials: sums over persons tell how they vary.
         per = ", ".join([keyed(rule), *keys])
@@ -257,14 +247,18 @@ def _counted(touchpoints, rule, by, by_from, week=None):
     )
 
 
-def _reported(counts, rule, by, definition):
+def reported(counts, rule, by, definition):
+    """The table of `steps` from what `counted` counts, per group and, where there are any, per part as "(part)"."""
     keys = [f"g_{number}" for number, _ in enumerate(by, start=1)]
-    counts = counts.fillna({name: 0 for name in counts.columns if name not in (*keys, "week")})
+    columns = list(by)
+    if "part" in counts:
+        keys, columns, counts = ["part", *keys], ["(part)", *by], counts.drop(columns=["begins", "ends"])
+    counts = counts.fillna({name: 0 for name in counts.columns if name not in keys})
     # Without groups a funnel that nobody entered still has its steps, with nobody at them.
-    groups = [((), counts)] if not by else counts.groupby(keys, dropna=False)
+    totals = counts.groupby(keys).sum().reset_index() if keys else counts.sum().to_frame().T
     rows = []
-    for group, found in groups:
-        total = found.drop(columns=[*keys, "week"], errors="ignore").sum()
+    for total in totals.to_dict("records"):
+        group = [total.pop(key) for key in keys]
         entered_all = sum(total.get(f"entered_{k}", 0) for k in range(1, rule.count + 1))
         for k, name in enumerate(rule.names, start=1):
             before = None if rule.open == "union" else _before(rule, k)
@@ -272,13 +266,13 @@ def _reported(counts, rule, by, definition):
             known = before is not None
             rows.append(
                 {
-                    **dict(zip(by, group, strict=True)),
+                    **dict(zip(columns, group, strict=True)),
                     "step": k,
                     "name": name,
                     "units": int(units),
                     "from_units": int(total[f"units_{before}"]) if known else None,
                     "continued": int(continued) if known else None,
-                    "entered": int(total.get(f"entered_{k}", 0)),
+                    "began": int(total.get(f"entered_{k}", 0)),
                     "entered_all": int(total["units_1"] if rule.open == "closed" else entered_all),
                     "dropped": int(total[f"units_{before}"] - continued) if known and k not in rule.optional else None,
                     "out_of_order": None if _unordered(rule) else int(total[f"out_of_order_{k}"]),
@@ -286,8 +280,8 @@ def _reported(counts, rule, by, definition):
                     **_spread(rule, total, k, before),
                 }
             )
-    names = ["step", "name", "units", "from_units", "continued", "entered", "entered_all", "dropped", "out_of_order"]
-    table = pd.DataFrame(rows, columns=[*by, *names, "immature", "se", "overall_se", "persons", "persons_all"])
+    names = ["step", "name", "units", "from_units", "continued", "began", "entered_all", "dropped", "out_of_order"]
+    table = pd.DataFrame(rows, columns=[*columns, *names, "immature", "se", "overall_se", "persons", "persons_all"])
     for rate, part, whole, se, persons in (
         ("rate", "continued", "from_units", "se", "persons"),
         ("overall", "units", "entered_all", "overall_se", "persons_all"),
@@ -305,8 +299,8 @@ def _reported(counts, rule, by, definition):
         table["out_of_order"] = table["out_of_order"].astype("Int64")
     table["definition"] = definition
     order = ["units", "from_units", "rate", "low", "high", "overall", "overall_low", "overall_high"]
-    opened = ["continued", "entered", "entered_all"] if rule.open != "closed" else []
-    return table[[*by, "step", "name", *order, "dropped", "out_of_order", "immature", *opened, "definition"]]
+    opened = ["continued", "began", "entered_all"] if rule.open != "closed" else []
+    return table[[*columns, "step", "name", *order, "dropped", "out_of_order", "immature", *opened, "definition"]]
 
 
 def _unordered(rule):
@@ -348,7 +342,3 @@ def _ratio(part, whole):
 
 def _date(moment):
     return datetime.fromtimestamp(int(moment) / _SECOND, UTC).date()
-
-
-def _monday(week):
-    return pd.Timestamp(_date(int(week) * _WEEK + _FIRST_MONDAY))
