@@ -39,8 +39,8 @@ def test_planted_groups_are_found_with_what_sets_them_apart(engine):
     assert found["persons"].tolist() == [150, 100, 50]
     assert found["buyers"].tolist() == [0, 0, 50] and found["orders"].tolist() == [0, 0, 100]
     assert found["value_share"].tolist() == [0, 0, 1]
-    assert "low touches" in found["name"][0] and "high touches" in found["name"][1]
-    assert "orders" in found["name"][2] or "value" in found["name"][2]
+    assert "few touches" in found["profile"][0] and "many touches" in found["profile"][1]
+    assert "orders" in found["profile"][2] or "value" in found["profile"][2]
     assert math.isclose(found["mean_value"][2], 2 * (100 + 24.5)) and found["mean_touches"][0] == 1
     table = segments(events(ROWS, COLUMNS, engine=engine), k=3)
     assert table["explained"].iloc[0] > 0.9 and table["stability"].iloc[0] > 0.99
@@ -52,7 +52,7 @@ def test_persons_orders_value_and_shares_add_up_whatever_the_number_of_segments(
         found = personas(segments(events(rows, COLUMNS), k=k))
         assert found["persons"].sum() == 300 and math.isclose(found["share"].sum(), 1)
         assert found["orders"].sum() == 100 and math.isclose(found["value"].sum(), 2 * sum(100 + n for n in range(50)))
-        assert math.isclose(found["value_share"].sum(), 1) and found["name"].is_unique
+        assert math.isclose(found["value_share"].sum(), 1) and found["profile"].is_unique
         table = segments(events(rows, COLUMNS), k=k)
         assert (table["unassigned"] == 2).all()
         means = table.drop_duplicates(["segment", "feature"])
@@ -124,7 +124,7 @@ def test_persons_who_are_all_alike_are_one_segment_and_none_are_none():
     rows = [(f"u{k}", 0, "visit", "A", None) for k in range(40)]
     alike = [(f"u{k}", 0, "visit", "A", None) for k in range(40)] + [("w", 0, "view", "A", None)]
     whole = personas(segments(events(rows, COLUMNS)))
-    assert whole[["persons", "share", "name"]].to_numpy().tolist() == [[40, 1, "average"]]
+    assert whole[["persons", "share", "profile"]].to_numpy().tolist() == [[40, 1, "average"]]
     assert personas(segments(events(alike, COLUMNS)))["persons"].tolist() == [41]
     assert segments(events([("u", None, "visit", "A", None)], COLUMNS)).empty
     with pytest.raises(BadParameter, match="1 to 12"):

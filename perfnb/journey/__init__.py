@@ -8,7 +8,7 @@ same journey. A conversion without a touch is the journey "(no touch)". What may
 be counted otherwise, `Counting` lists.
 """
 
-from perfnb.journey.flow import ends, frequent, transitions
+from perfnb.journey.flow import ends, flows, frequent, transitions
 from perfnb.journey.matrix import loops, matrix_difference, retention, step_matrix
 from perfnb.journey.paths import BETWEEN, SEPARATOR, TRANSFORMS, path_counts, paths
 from perfnb.journey.satisfaction import satisfaction
@@ -16,7 +16,7 @@ from perfnb.journey.segments import personas, segments
 from perfnb.journey.sessions import sessions, with_sessions
 from perfnb.journey.stages import STAGES, contacts, stages
 from perfnb.journey.touchmap import CYCLE, compare_cycle, emotion, map, peak_end
-from perfnb.journey.unit import NO_TOUCH, STEPS_SQL, Counting, journeys_sql, part_sql, walks_plainly, walks_sql
+from perfnb.journey.unit import NO_TOUCH, Counting, journeys_sql, part_sql, walks_plainly, walks_sql
 
 __all__ = [
     "BETWEEN",
@@ -24,13 +24,13 @@ __all__ = [
     "NO_TOUCH",
     "SEPARATOR",
     "STAGES",
-    "STEPS_SQL",
     "TRANSFORMS",
     "Counting",
     "compare_cycle",
     "contacts",
     "emotion",
     "ends",
+    "flows",
     "frequent",
     "journeys_sql",
     "loops",

@@ -2,13 +2,12 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 
 from perfnb import intervals
 from perfnb.engine import identifier, label, literal
 from perfnb.errors import BadParameter, MissingColumns
-from perfnb.journey.unit import Counting, journeys_sql, part_sql
+from perfnb.journey.unit import Counting, journeys_sql, part_sql, stops_sql
 
 START, END = "(start)", "(end)"
 _CONVERSION = "(conversion)"
@@ -48,11 +47,8 @@ def step_matrix(
     steps = {START: range(1, after + 1), END: range(-max(before, 1), 1)}
     steps = steps.get(anchor if isinstance(anchor, str) else None, range(-before, after + 1))
     table, marks = _marked(touchpoints, anchor, by)
-    ctes = journeys_sql(table, keep=marks, lookback=lookback, **counting)
+    ctes = stops_sql(table, keep=marks, lookback=lookback, **counting)
     counts = table.fetch(_positions(ctes, marks, anchor, occurrence, steps))
-    # Of journeys without a touch nothing is known but that they converted.
-    bare = counts["kind"] == "bare"
-    counts["aligned"] = np.where(bare, int(anchor in (START, END)), counts["aligned"])
     groups = counts.groupby("g", dropna=False, sort=True) if by else [(None, counts)]
     parts = [
         table.assign(**({by: group} if by else {}))
@@ -194,12 +190,12 @@ def retention(touchpoints, *, depth=10, lookback=None, **counting):
     rule = Counting(lookback=lookback, **counting)
     part, alone = _parts()
     found = touchpoints.fetch(
-        f"{journeys_sql(touchpoints, lookback=lookback, **counting)},\n"
-        "lengths AS (SELECT u, ends, COUNT(*) AS touches FROM touched GROUP BY u, ends),\n"
+        f"{stops_sql(touchpoints, lookback=lookback, **counting)},\n"
+        "lengths AS (SELECT u, ends, COUNT(code) AS touches FROM stops GROUP BY u, ends),\n"
         f"capped AS (SELECT CASE WHEN touches > {depth} THEN {depth + 1} ELSE touches END AS touches, "
         f"CASE WHEN ends IS NULL THEN 0 ELSE 1 END AS converted, {part} AS part FROM lengths)\n"
         "SELECT touches, converted, part, COUNT(*) AS n FROM capped GROUP BY touches, converted, part\n"
-        f"UNION ALL SELECT 0, 1, {alone}, SUM(CASE WHEN u IS NULL THEN n ELSE 1 END) FROM untouched GROUP BY {alone}"
+        f"UNION ALL SELECT 0, 1, {alone}, SUM(n) FROM nowhere GROUP BY {alone}"
     )
     found["n"] = found["n"].astype(int)
     reach = {k: found[found["touches"] >= k].groupby("part")["n"].sum() for k in range(depth + 1)}
@@ -226,8 +222,8 @@ def retention(touchpoints, *, depth=10, lookback=None, **counting):
 
 
 def _parts():
-    """The group of persons of a journey, and of one without a touch, whose person may be unknown."""
-    return part_sql("u"), part_sql("u", "t", "''")
+    """The group of persons of a journey, and of one of which the person is not known."""
+    return part_sql("u"), part_sql("t", "''")
 
 
 def _marked(touchpoints, anchor, by):
@@ -252,63 +248,65 @@ def _marked(touchpoints, anchor, by):
     return replace(touchpoints, sql=sql, columns=touchpoints.columns | dict.fromkeys(more, "VARCHAR")), tuple(more)
 
 
-def _positions(journeys, marks, anchor, occurrence, steps):
+def _positions(stops, marks, anchor, occurrence, steps):
     """The statement: journeys by group, step, touchpoint, and whether they begin or are over there."""
-    ctes = [journeys]
-    if isinstance(anchor, str):
-        spot = (
-            "CAST(NULL AS BIGINT)" if anchor in (START, END) else f"CASE WHEN label = {literal(anchor)} THEN place END"
-        )
-        ctes.append(f"spots AS (SELECT u, ends, label, place, 1 AS fresh, {spot} AS spot FROM merged)")
-    else:
-        order = ", ".join(["t", "label", *marks])
-        window = "PARTITION BY u, ends ORDER BY nth"
-        ctes.append(
-            "numbered AS (SELECT touched.*, "
-            f"ROW_NUMBER() OVER (PARTITION BY u, ends ORDER BY {order}) AS nth FROM touched)"
-        )
-        ctes.append(
-            f"runs AS (SELECT numbered.*, CASE WHEN LAG(label) OVER ({window}) = label THEN 0 ELSE 1 END AS fresh "
-            "FROM numbered)"
-        )
-        ctes.append(
-            f"counted AS (SELECT runs.*, SUM(fresh) OVER ({window} "
-            "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS place FROM runs)"
-        )
-        ctes.append(
-            f"spots AS (SELECT u, ends, label, place, fresh, CASE WHEN {_HIT} = 1 THEN place END AS spot FROM counted)"
-        )
-    extreme = "MIN" if occurrence == "first" else "MAX"
-    origin = f"{extreme}(spot) OVER (PARTITION BY u, ends)"
-    if isinstance(anchor, str):
-        origin = {START: "0", END: "MAX(place) OVER (PARTITION BY u, ends) + 1"}.get(anchor, origin)
-    ctes.append(
-        f"aimed AS (SELECT u, ends, label, place, fresh, {origin} AS origin, "
-        "MAX(place) OVER (PARTITION BY u, ends) AS places FROM spots)"
-    )
-    part, alone = _parts()
-    group = of_group = "CAST(NULL AS VARCHAR)"
-    joined = joined_alone = ""
+    journey = "PARTITION BY u, ends"
+    source, group, of_group = "stops", "", "CAST(NULL AS VARCHAR)"
+    grouped = []
     if _GROUP in marks:
-        ctes.append(
-            f"persons AS (SELECT u AS who, {_GROUP} AS g FROM (SELECT u, {_GROUP}, ROW_NUMBER() OVER "
-            f"(PARTITION BY u ORDER BY t, {_GROUP}) AS nth FROM touched) AS numbered WHERE nth = 1)"
-        )
-        group, of_group = "persons.g", "COALESCE(persons.g, '(no touch)')"
-        joined, joined_alone = (f" LEFT JOIN persons ON {table}.u = persons.who" for table in ("aimed", "untouched"))
+        # Touches before conversions: the group is that of the first touch.
+        first = f"(PARTITION BY u ORDER BY CASE WHEN code IS NULL THEN 1 ELSE 0 END, q, {_GROUP})"
+        of_group = "'(no touch)'"
+        grouped = [
+            f"grouped AS (SELECT stops.*, COALESCE(FIRST_VALUE({_GROUP}) OVER {first}, {of_group}) AS g FROM stops)"
+        ]
+        source, group = "grouped", ", g"
+    run = "before IS NULL OR code <> before"  # of direct repeats, the first
+    if isinstance(anchor, str):
+        spot = "CAST(NULL AS BIGINT)"
+        if anchor not in (START, END):
+            spot = f"CASE WHEN code = (SELECT MIN(code) FROM names WHERE label = {literal(anchor)}) THEN place END"
+        spots = [
+            f"runs AS (SELECT u, ends, q, code, 1 AS fresh, ROW_NUMBER() OVER ({journey} ORDER BY nth) AS place, "
+            f"COUNT(*) OVER ({journey}) AS places{group} FROM {source} "
+            f"WHERE {run})",
+            f"spots AS (SELECT runs.*, {spot} AS spot FROM runs)",
+        ]
+    else:
+        spots = [
+            f"freshly AS (SELECT {source}.*, CASE WHEN {run} THEN 1 ELSE 0 END AS fresh FROM {source} "
+            "WHERE before IS NULL OR code IS NOT NULL)",
+            f"runs AS (SELECT u, ends, q, code, fresh, {_HIT}, SUM(fresh) OVER ({journey} ORDER BY nth "
+            f"ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS place{group} FROM freshly)",
+            f"spots AS (SELECT runs.*, MAX(place) OVER ({journey}) AS places, "
+            f"CASE WHEN {_HIT} = 1 THEN place END AS spot FROM runs)",
+        ]
+    extreme = "MIN" if occurrence == "first" else "MAX"
+    origin = f"{extreme}(spot) OVER ({journey})"
+    if isinstance(anchor, str):
+        origin = {START: "0", END: "places + 1"}.get(anchor, origin)
+    part, alone = _parts()
     inside = f"place - origin BETWEEN {steps[0]} AND {steps[-1]}"
-    ctes.append(
-        f"cells AS (SELECT {group} AS g, {part} AS part, CASE WHEN {inside} THEN place - origin END AS step, "
-        f"CASE WHEN {inside} THEN label END AS label, CASE WHEN place = 1 THEN 1 ELSE 0 END AS opens, "
-        "CASE WHEN place < places THEN 'on' WHEN ends IS NULL THEN 'ended' ELSE 'converted' END AS kind, "
-        "CASE WHEN origin IS NULL THEN 0 ELSE 1 END AS aligned "
-        f"FROM aimed{joined} WHERE fresh = 1 AND ({inside} OR place = 1))"
-    )
+    # Of journeys without a touch nothing is known but that they converted.
+    bare = 1 if anchor in (START, END) else 0
     names = "g, part, step, label, opens, kind, aligned"
+    ctes = [
+        stops,
+        *grouped,
+        *spots,
+        f"aimed AS (SELECT u, ends, code, fresh, place, places, {origin} AS origin, "
+        f"{'g' if group else of_group + ' AS g'} FROM spots)",
+        f"cells AS (SELECT g, {part} AS part, CASE WHEN {inside} AND code IS NOT NULL THEN place - origin END AS step, "
+        f"CASE WHEN {inside} THEN code END AS code, CASE WHEN place = 1 THEN 1 ELSE 0 END AS opens, "
+        "CASE WHEN code IS NULL THEN 'bare' WHEN place < places THEN 'on' WHEN ends IS NULL THEN 'ended' "
+        f"ELSE 'converted' END AS kind, CASE WHEN code IS NULL THEN {bare} WHEN origin IS NULL THEN 0 ELSE 1 END "
+        f"AS aligned FROM aimed WHERE fresh = 1 AND ({inside} OR place = 1))",
+        "counted AS (SELECT g, part, step, code, opens, kind, aligned, COUNT(*) AS n FROM cells "
+        "GROUP BY g, part, step, code, opens, kind, aligned)",
+    ]
     return (
-        ",\n".join(ctes) + f"\nSELECT {names}, COUNT(*) AS n FROM cells GROUP BY {names}\n"
-        f"UNION ALL SELECT {of_group}, {alone}, NULL, NULL, 1, 'bare', 1, SUM(CASE WHEN u IS NULL THEN n ELSE 1 END) "
-        f"FROM untouched{joined_alone} GROUP BY {of_group}, {alone}"
+        ",\n".join(ctes) + f"\nSELECT {names}, n FROM counted LEFT JOIN names ON counted.code = names.code\n"
+        f"UNION ALL SELECT {of_group}, {alone}, NULL, NULL, 1, 'bare', {bare}, SUM(n) FROM nowhere GROUP BY {alone}"
     )
 
 

@@ -15,6 +15,14 @@ _ROUNDS = 100
 _HALVES = 10  # samples for the stability
 _SAMPLE = 20_000  # persons of each at most
 _CLEAR = 0.3  # effect sizes below this name nothing
+_SAID = {  # of a feature that is low, and high
+    "touches": ("few touches", "many touches"),
+    "touchpoints": ("few touchpoints", "many touchpoints"),
+    "active_days": ("few active days", "many active days"),
+    "days_since": ("seen lately", "quiet for long"),
+    "orders": ("few orders", "many orders"),
+    "value": ("low value", "high value"),
+}
 
 
 def segments(touchpoints, *, orders=None, k=4, seed=0, touchpoint="channel", conversion="order"):
@@ -24,7 +32,7 @@ def segments(touchpoints, *, orders=None, k=4, seed=0, touchpoint="channel", con
     touches (events but the `conversion`), touchpoints (different ones), active_days (days
     with an event, UTC), days_since (days since the last event, up to the end of the data),
     orders and value (of `orders` where given, of the conversions otherwise); each as log(1 +
-    x), standardised; what is alike in everybody weighs nothing. The name says which features
+    x), standardised; what is alike in everybody weighs nothing. The profile says which features
     set a segment apart most. A candidate for reactivation has ordered before and been quiet
     for longer than the mean gap between the own active days; who has only one such day has
     no gap to hold it against. Segments always come out: `stability` says whether others of
@@ -32,7 +40,7 @@ def segments(touchpoints, *, orders=None, k=4, seed=0, touchpoint="channel", con
     under 30 persons are withheld.
 
     Returns one row per segment and feature, the largest segment first and what sets it
-    apart most first: segment (1 …), name, persons, share (0-1, of all), buyers (with an
+    apart most first: segment (1 …), profile, persons, share (0-1, of all), buyers (with an
     order), orders (of the segment), value, value_share (0-1), currency, reactivate
     (persons), gap_unknown (buyers with one active day), small_n, feature, mean_here, mean_all,
     effect_size (standard deviations, of the logarithms), explained (0-1, variance between
@@ -92,7 +100,7 @@ def segments(touchpoints, *, orders=None, k=4, seed=0, touchpoint="channel", con
             }
             table.append({**one, **feature})
     table = pd.DataFrame(table).assign(**facts)
-    table["name"] = table["segment"].map(dict(enumerate(_named(effects), start=1)))
+    table["profile"] = table["segment"].map(dict(enumerate(_named(effects), start=1)))
     table.loc[table["small_n"], ["mean_here", "effect_size"]] = np.nan
     return table[_COLUMNS]
 
@@ -100,12 +108,12 @@ def segments(touchpoints, *, orders=None, k=4, seed=0, touchpoint="channel", con
 def personas(segments):
     """The segments in a line each, from the result of `segments`.
 
-    Returns one row per segment: segment, name, persons, share, buyers, buyer_rate (buyers /
+    Returns one row per segment: segment, profile, persons, share, buyers, buyer_rate (buyers /
     persons), orders, value, value_share, value_per_person, currency, reactivate,
     reactivate_rate (reactivate / buyers), gap_unknown, small_n, and the mean of every
-    feature, as mean_touches, mean_days_since …
+    feature, as mean_touches, mean_days_since …, stability (of all segments), definition.
     """
-    keys = ["segment", "name", "persons", "share", "buyers", "orders", "value", "value_share", "currency"]
+    keys = ["segment", "profile", "persons", "share", "buyers", "orders", "value", "value_share", "currency"]
     keys += ["reactivate", "gap_unknown", "small_n"]
     table = segments.drop_duplicates("segment")[keys].reset_index(drop=True)
     table.insert(5, "buyer_rate", table["buyers"] / table["persons"])
@@ -114,10 +122,12 @@ def personas(segments):
     table.insert(at, "reactivate_rate", table["reactivate"] / table["buyers"].where(table["buyers"] > 0))
     means = segments.pivot(index="segment", columns="feature", values="mean_here")
     means = means[[name for name in FEATURES if name in means]].add_prefix("mean_")
-    return table.merge(means, how="left", left_on="segment", right_index=True)
+    table = table.merge(means, how="left", left_on="segment", right_index=True)
+    said = {name: segments[name].iloc[0] if len(segments) else None for name in ("stability", "definition")}
+    return table.assign(**said)
 
 
-_COLUMNS = ["segment", "name", "persons", "share", "buyers", "orders", "value", "value_share", "currency"]
+_COLUMNS = ["segment", "profile", "persons", "share", "buyers", "orders", "value", "value_share", "currency"]
 _COLUMNS += ["reactivate", "gap_unknown", "small_n", "feature", "mean_here", "mean_all", "effect_size"]
 _COLUMNS += ["explained", "stability", "unassigned", "definition"]
 
@@ -244,7 +254,7 @@ def _named(effects):
     for effect in effects:
         most = np.argsort(-np.abs(effect), kind="stable")
         clear = [one for one in most if abs(effect[one]) >= _CLEAR]
-        said.append([f"{'high' if effect[one] > 0 else 'low'} {FEATURES[one]}" for one in clear] or ["average"])
+        said.append([_SAID[FEATURES[one]][int(effect[one] > 0)] for one in clear] or ["average"])
     counts = [2] * len(said)
     for _ in FEATURES:
         names = [", ".join(words[:count]) for words, count in zip(said, counts, strict=True)]

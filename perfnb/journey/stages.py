@@ -8,6 +8,8 @@ from perfnb.engine import identifier, label, literal
 from perfnb.errors import BadParameter, MissingColumns
 
 STAGES = ("reach", "interaction", "transaction")
+_DAY = 86_400_000_000
+_NEVER = 2**62  # microseconds
 
 
 def stages(touchpoints, *, stages=None):
@@ -17,25 +19,48 @@ def stages(touchpoints, *, stages=None):
     the column `stage` says so. A person counts at every stage up to the
     furthest one seen, so counts fall from stage to stage. Events without a stage
     stand in a row "(no stage)": its units are the persons who have no others.
+    Times are those of persons who got on, so not of all: who takes long may not be there yet.
 
     Returns one row per stage: stage, units (persons whose furthest stage is
     this one or later), observed (persons with an event of the stage), events,
     from_units (persons at the stage before), rate (0-1, of the stage before)
-    with low and high (Wilson, 95 %), dropped (persons).
+    with low and high (Wilson, 95 %), dropped (persons), timed (persons whose first event of
+    the stage is not before their first of the stage before, both of a known time), median_days and q95_days
+    (from the one to the other: as long at most for half, and for 95 %, of the timed).
     """
-    touchpoints.require("user_id", "event")
+    touchpoints.require("user_id", "timestamp", "event")
     rank = rank_sql(touchpoints, stages)
     seen = ", ".join(f"MAX(CASE WHEN s = {k} THEN 1 ELSE 0 END) AS seen_{k}" for k in (0, 1, 2, 3))
     events = ", ".join(f"SUM(CASE WHEN s = {k} THEN 1 ELSE 0 END) AS events_{k}" for k in (0, 1, 2, 3))
     furthest = ", ".join(f"SUM(CASE WHEN furthest = {k} THEN 1 ELSE 0 END) AS furthest_{k}" for k in (0, 1, 2, 3))
     observed = ", ".join(f"SUM(seen_{k}) AS observed_{k}" for k in (0, 1, 2, 3))
     total = ", ".join(f"SUM(events_{k}) AS events_{k}" for k in (0, 1, 2, 3))
-    counts = touchpoints.fetch(
-        f"WITH staged AS (SELECT user_id AS u, {rank} AS s FROM {{table}} AS source WHERE user_id IS NOT NULL),\n"
-        f"person AS (SELECT u, MAX(s) AS furthest, {seen}, {events} FROM staged GROUP BY u)\n"
-        f"SELECT {furthest}, {observed}, {total} FROM person"
+    first = ", ".join(f"MIN(CASE WHEN s = {k} THEN t END) AS first_{k}" for k in (1, 2, 3))
+    # What has no time stands last, and the places of the others are not moved by it.
+    lags = ", ".join(
+        f"CASE WHEN first_{k} >= first_{k - 1} THEN first_{k} - first_{k - 1} ELSE {_NEVER} END AS lag_{k}"
+        for k in (2, 3)
     )
-    counts = counts.iloc[0].fillna(0).astype(int)
+    places = ", ".join(
+        f"ROW_NUMBER() OVER (ORDER BY lag_{k}) AS place_{k}, "
+        f"SUM(CASE WHEN lag_{k} < {_NEVER} THEN 1 ELSE 0 END) OVER () AS known_{k}"
+        for k in (2, 3)
+    )
+    times = ", ".join(
+        f"MAX(known_{k}) AS timed_{k}, "
+        f"MAX(CASE WHEN known_{k} > 0 AND place_{k} = (known_{k} + 1) // 2 THEN lag_{k} END) AS middle_{k}, "
+        f"MAX(CASE WHEN known_{k} > 0 AND place_{k} = (19 * known_{k} + 19) // 20 THEN lag_{k} END) AS late_{k}"
+        for k in (2, 3)
+    )
+    found = touchpoints.fetch(
+        f"WITH staged AS (SELECT user_id AS u, {touchpoints.micros()} AS t, {rank} AS s "
+        "FROM {table} AS source WHERE user_id IS NOT NULL),\n"
+        f"person AS (SELECT u, MAX(s) AS furthest, {seen}, {events}, {first} FROM staged GROUP BY u),\n"
+        f"lagged AS (SELECT person.*, {lags} FROM person),\n"
+        f"placed AS (SELECT lagged.*, {places} FROM lagged)\n"
+        f"SELECT {furthest}, {observed}, {total}, {times} FROM placed"
+    ).iloc[0]
+    counts = found.drop([f"{name}_{k}" for name in ("middle", "late") for k in (2, 3)]).fillna(0).astype(int)
     reached = [int(sum(counts[f"furthest_{j}"] for j in range(k, 4))) for k in (1, 2, 3)]
     table = pd.DataFrame(
         {
@@ -51,6 +76,10 @@ def stages(touchpoints, *, stages=None):
         table["rate"] = table["units"] / before
     table["low"], table["high"] = intervals.wilson(table["units"], before)
     table["dropped"] = table["from_units"] - table["units"]
+    table["timed"] = pd.array([None, counts["timed_2"], counts["timed_3"]], dtype="Int64")
+    for name, column in (("middle", "median_days"), ("late", "q95_days")):
+        table[column] = [np.nan, *(pd.to_numeric(found[f"{name}_{k}"]) / _DAY for k in (2, 3))]
+        table[column] = table[column].astype(float)
     if counts["events_0"]:
         unstaged = {"stage": "(no stage)", "units": int(counts["furthest_0"]), "events": int(counts["events_0"])}
         unstaged["observed"] = int(counts["observed_0"])

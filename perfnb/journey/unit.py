@@ -1,6 +1,6 @@
 """The unit of everything that counts journeys: which touches lead to which conversion."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 from perfnb.engine import identifier, label, literal
 from perfnb.errors import BadParameter
@@ -246,24 +246,94 @@ def _without_direct(rule, names, tie):
     ]
 
 
-# One row per kind of transition: journeys takes each journey once, weight each conversion (or null journey).
-STEPS_SQL = """hops AS (SELECT u, ends, label, place, LEAD(label) OVER (PARTITION BY u, ends ORDER BY place) AS after
-  FROM merged),
-weighed AS (SELECT hops.*, COALESCE(c.n, 1) AS n, c.value FROM hops
-  LEFT JOIN converted AS c ON hops.u = c.u AND hops.ends = c.t),
-steps AS (
-  SELECT '(start)' AS "from", label AS "to", COUNT(*) AS journeys, SUM(n) AS weight, SUM(value) AS value
-    FROM weighed WHERE place = 1 GROUP BY label
-  UNION ALL SELECT label, CASE WHEN after IS NOT NULL THEN after WHEN ends IS NULL THEN '(end)' ELSE '(conversion)' END,
-    COUNT(*), SUM(n), SUM(value) FROM weighed
-    GROUP BY label, CASE WHEN after IS NOT NULL THEN after WHEN ends IS NULL THEN '(end)' ELSE '(conversion)' END
-  UNION ALL SELECT '(start)', '(conversion)', SUM(CASE WHEN u IS NULL THEN n ELSE 1 END), SUM(n), SUM(value)
-    FROM untouched HAVING COUNT(*) > 0)"""
+def stops_sql(touchpoints, *, keep=(), **counting):
+    """CTEs for everything that walks journeys stop by stop: `stops`, which a statement should read once only.
+
+    A plain `SELECT … FROM stops` streams; read twice, an engine keeps all of it. Times are
+    twice the microseconds, and one more for conversions, which so come after the touches
+    of their moment; a code stands for a label, in the order of labels.
+
+    `names`: label, code (1 …).
+    `stops`: one row per touch of a journey and, with a code of NULL, per person and instant with
+    conversions that end one: u, ends (the conversion's time, NULL where none follows), q (its own), code,
+    before and before_q (the touch before it in its journey, NULL where the journey begins), nth
+    (grows by one from stop to stop), closes (1 on the last touch of a journey without a
+    conversion), and the columns `keep` (NULL for conversions).
+    `nowhere`: t, n, value — conversions of which the person or the time is not known, each a journey without a touch.
+    `converted`: as in `journeys_sql`; its t is (ends - 1) / 2.
+    """
+    rule = Counting(**counting)
+    parts = (_walked if _plain(rule) else _walked_anew)(touchpoints, rule, keep)
+    return ",\n".join([*parts, f"nowhere AS (SELECT t, n, value FROM endings WHERE {_nowhere(rule)})"])
+
+
+def _names(source):
+    """The CTE `names`. Codes make rows small and sorts quick, however long the names are."""
+    return (
+        "names AS (SELECT label, CAST(ROW_NUMBER() OVER (ORDER BY label) AS INTEGER) AS code "
+        f"FROM (SELECT DISTINCT label FROM {source}) AS labels)"
+    )
+
+
+def _moments(touchpoints, rule, keep=(), more=""):
+    """`names` and `moments`, the touches and the conversions that end journeys, from the log itself."""
+    looked_at = _log(touchpoints, rule, keep, where=_converting(rule))
+    names = "".join(f", {identifier(name)}" for name in keep)
+    return [
+        _names(f"{looked_at} WHERE {rule.touch} AND {_KNOWN}"),
+        f"""moments AS (SELECT u, t * 2 AS q, code{names}{more and ", CAST(NULL AS DECIMAL(38, 6)) AS value"}
+  FROM {looked_at} JOIN names ON events.label = names.label WHERE {rule.touch} AND {_KNOWN}
+  UNION ALL SELECT u, t * 2 + 1, NULL{", NULL" * len(keep)}{more} FROM closing)""",
+    ]
+
+
+def _walked(touchpoints, rule, keep):
+    """`stops` in one pass over the log, where touches lead to their person's next conversion and stay as they are."""
+    names = "".join(f", {identifier(name)}" for name in keep)
+    frame = "PARTITION BY u ORDER BY q, code"
+    of_times = replace(rule, count="every", nulls="journeys")  # whether a journey counts, each touch says for itself
+    before = " AND ".join(["MOD(before_q, 2) = 0", *_conditions(of_times, "before_q", 2)])
+    touch = " AND ".join(["MOD(q, 2) = 0", *_conditions(rule, "q", 2)])
+    counts = "" if rule.period is None else f" AND q >= {2 * rule.period.micros()[0]}"
+    endings, *conversions = _conversions(_log(touchpoints, rule), rule)
+    return [
+        f"WITH {endings}",
+        *conversions,
+        *_moments(touchpoints, rule, keep),
+        f"""walked AS (SELECT moments.*, LAG(q) OVER ({frame}) AS before_q, LAG(code) OVER ({frame}) AS before_code,
+  LEAD(q) OVER ({frame}) AS after_q, ROW_NUMBER() OVER ({frame}) AS nth,
+  MIN(CASE WHEN MOD(q, 2) <> 0 THEN q END) OVER ({frame} ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS ends
+  FROM moments)""",
+        f"""stops AS (SELECT u, ends, q, code, nth, CASE WHEN {before} THEN before_code END AS before,
+  CASE WHEN {before} THEN before_q END AS before_q,
+  CASE WHEN ends IS NULL AND after_q IS NULL THEN 1 ELSE 0 END AS closes{names}
+  FROM walked WHERE ({touch}) OR (MOD(q, 2) <> 0{counts}))""",
+    ]
+
+
+def _walked_anew(touchpoints, rule, keep):
+    """`stops` from the journeys, where a touch may be of several, or some touches of a journey do not count."""
+    columns = "".join(f", k.{identifier(name)}" for name in keep)
+    frame = "PARTITION BY u, ends ORDER BY q, code"
+    counting = {field.name: getattr(rule, field.name) for field in fields(rule)}
+    return [
+        journeys_sql(touchpoints, keep=keep, **counting),
+        _names("touched"),
+        f"""gathered AS (SELECT k.u, k.ends * 2 + 1 AS ends, k.t * 2 AS q, n.code{columns}
+  FROM touched AS k JOIN names AS n ON k.label = n.label
+  UNION ALL SELECT u, t * 2 + 1, t * 2 + 1, NULL{", NULL" * len(keep)} FROM converted)""",
+        f"""stops AS (SELECT gathered.*, LAG(code) OVER ({frame}) AS before, LAG(q) OVER ({frame}) AS before_q,
+  ROW_NUMBER() OVER ({frame}) AS nth,
+  CASE WHEN ends IS NULL AND LEAD(q) OVER ({frame}) IS NULL THEN 1 ELSE 0 END AS closes FROM gathered)""",
+    ]
 
 
 def walks_plainly(**counting):
     """Whether `walks_sql` can count journeys as `counting` says."""
-    rule = Counting(**counting)
+    return _plain(Counting(**counting))
+
+
+def _plain(rule):
     return rule.repeats == "reset" and rule.direct == "keep"
 
 
@@ -282,7 +352,7 @@ def walks_sql(touchpoints, *, order, grouped=True, **counting):
     """
     rule = Counting(**counting)
     log = _log(touchpoints, rule)
-    looked_at = _log(touchpoints, rule, where=_converting(rule))
+    moments = ",\n".join(_moments(touchpoints, rule, more=", value"))
     # Small keys make the one sort quick: q is twice the time, and one more of a conversion, which so comes after the
     # touches of its moment; a code stands for the label, in the order of labels.
     frame = "PARTITION BY m.u ORDER BY m.q, m.code"
@@ -308,11 +378,7 @@ def walks_sql(touchpoints, *, order, grouped=True, **counting):
     decoded = ", ".join(f"n_{name}.label AS {name}" for name in coded)
     joins = " ".join(f"LEFT JOIN names AS n_{name} ON g.{name} = n_{name}.code" for name in coded)
     return f"""WITH {", ".join(_conversions(log, rule))},
-names AS (SELECT label, ROW_NUMBER() OVER (ORDER BY label) AS code FROM
-  (SELECT DISTINCT label FROM {looked_at} WHERE {rule.touch} AND {_KNOWN}) AS labels),
-moments AS (SELECT u, t * 2 AS q, code, CAST(NULL AS DECIMAL(38, 6)) AS value FROM {looked_at}
-  JOIN names ON events.label = names.label WHERE {rule.touch} AND {_KNOWN}
-  UNION ALL SELECT u, t * 2 + 1, NULL, value FROM closing),
+{moments},
 walked AS (SELECT m.u, m.q, m.code, m.value, LEAD(m.code) OVER ({frame}) AS following,
   LEAD(m.value) OVER ({frame}) AS won{lags}, MIN(CASE WHEN MOD(m.q, 2) <> 0 THEN m.q END) OVER ({frame}
   ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS ends FROM moments AS m),
