@@ -30,6 +30,9 @@ def results(samples):
     ws = workspace.open(str(samples))
     visits = {"events": ["visit"]}
     transitions = journey.transitions(ws.touchpoints, **visits)
+    matrix = journey.step_matrix(ws.touchpoints, by="device", **visits)
+    devices = [matrix[matrix["device"] == name] for name in ("mobile", "desktop")]
+    feeling = journey.emotion(ws.touchpoints, surveys=ws.surveys)
     figures = kpi.figures(ws.campaigns, touchpoints=ws.touchpoints, orders=ws.orders)
     daily = kpi.daily(figures, by=("channel",))
     base = kpi.base(figures, period="last 28 days")
@@ -42,7 +45,19 @@ def results(samples):
             lambda table, **options: plot.funnel_by(table, "device", **options),
             funnel.steps(ws.touchpoints, STEPS, within="7 days", by="device"),
         ),
-        "over_time": (plot.over_time, funnel.over_time(ws.touchpoints, STEPS[-2:], within="7 days")),
+        "trend": (plot.trend, funnel.trend(ws.touchpoints, STEPS[-2:], within="7 days")),
+        "time_to_convert": (plot.time_to_convert, funnel.time_to_convert(ws.touchpoints, STEPS, within="7 days")),
+        "next_action": (plot.next_action, funnel.next_action(ws.touchpoints, STEPS, within="7 days")),
+        "drivers": (plot.drivers, funnel.drivers(ws.touchpoints, ["visit", "order"], within="7 days")),
+        "levers": (plot.levers, funnel.levers(ws.touchpoints, STEPS, within="7 days")),
+        "step_matrix": (plot.step_matrix, journey.step_matrix(ws.touchpoints, **visits)),
+        "matrix_difference": (plot.matrix_difference, journey.matrix_difference(*devices)),
+        "sankey": (plot.sankey, journey.flows(ws.touchpoints, **visits)),
+        "loops": (plot.loops, journey.loops(ws.touchpoints, **visits)),
+        "journey_map": (
+            lambda table, **options: plot.journey_map(table, emotion=feeling, **options),
+            journey.map(ws.touchpoints, surveys=ws.surveys, touchpoint="event"),
+        ),
         "stages": (plot.stages, journey.stages(ws.touchpoints)),
         "contacts": (plot.contacts, journey.contacts(ws.touchpoints)),
         "paths": (plot.paths, journey.frequent(ws.touchpoints, **visits)),

@@ -7,11 +7,15 @@ and orange hurts, and what is hollow is within the usual variation.
 """
 
 from perfnb.plot.attribution import credits, moves, orders, ranks, returns, roles, score
-from perfnb.plot.funnel import funnel, funnel_by, over_time
+from perfnb.plot.drop import drivers, levers, next_action
+from perfnb.plot.funnel import funnel, funnel_by, time_to_convert, trend
 from perfnb.plot.graph import transition_graph
-from perfnb.plot.journey import contacts, ends, paths, satisfaction, stages, transitions
+from perfnb.plot.journey import contacts, ends, loops, paths, satisfaction, stages, transitions
+from perfnb.plot.journey_map import journey_map
 from perfnb.plot.kpi import control_chart, factors, movers, placebos, targets, waterfall
 from perfnb.plot.kpi_tree import kpi_tree
+from perfnb.plot.matrix import matrix_difference, step_matrix
+from perfnb.plot.sankey import sankey
 from perfnb.plot.style import canvas
 
 __all__ = [
@@ -19,25 +23,34 @@ __all__ = [
     "contacts",
     "control_chart",
     "credits",
+    "drivers",
     "ends",
     "factors",
     "funnel",
     "funnel_by",
+    "journey_map",
     "kpi_tree",
+    "levers",
+    "loops",
+    "matrix_difference",
     "movers",
     "moves",
+    "next_action",
     "orders",
-    "over_time",
     "paths",
     "placebos",
     "ranks",
     "returns",
     "roles",
+    "sankey",
     "satisfaction",
     "score",
     "stages",
+    "step_matrix",
     "targets",
+    "time_to_convert",
     "transition_graph",
     "transitions",
+    "trend",
     "waterfall",
 ]

@@ -7,7 +7,9 @@ from matplotlib.colors import LinearSegmentedColormap
 from perfnb import locale
 from perfnb.journey import STAGES
 from perfnb.plot import style
+from perfnb.plot.attribution import wrapped
 
+_LIGHT = "#9CCBE8"
 # Light enough for dark figures on every tone.
 _BLUES = LinearSegmentedColormap.from_list("perfnb", ["#FFFFFF", "#7DBCE3"])
 
@@ -18,8 +20,8 @@ def stages(stages, *, language="en", ax=None):
     if staged.empty or not staged["units"].iloc[0]:
         return style.empty(ax, language)
     ax = style.axes(ax, 2.8)
-    style.losses(ax, staged, staged["stage"], language)
-    style.caption(ax, locale.text("plot.interval", language))
+    style.losses(ax, staged, [style.plain(stage, language) for stage in staged["stage"]], language)
+    style.note(ax, locale.text("plot.interval", language) + ".")
     return ax
 
 
@@ -110,6 +112,45 @@ def satisfaction(satisfaction, *, language="en", ax=None):
     style.grid(ax)
     ax.set_xlabel(f"{locale.text('plot.score', language)}: {locale.word(shown['scale'].iloc[0], language)}", fontsize=9)
     style.caption(ax, locale.text("plot.interval", language))
+    return ax
+
+
+def loops(loops, *, top=10, language="en", ax=None):
+    """Who comes back to a touchpoint: directly (dark), or after others (light), as shares of those who had it.
+
+    From `journey.loops`. Beside the bars: how often, and the median time to coming back.
+    Of more than `top` touchpoints those with most touches are drawn.
+    """
+    of = loops[loops["of_persons"] > 0].drop_duplicates("touchpoint")
+    names = list(of["touchpoint"][:top])
+    if not names:
+        return style.empty(ax, language)
+    ax = style.axes(ax, 0.5 * len(names) + 1.4)
+    cells = {name: [[] for _ in names] for name in ("loops", "wait")}
+    longest = loops.loc[loops["touchpoint"].isin(names), "high"].max()
+    for kind, color, shift in (("repeat", style.BLUE, -0.19), ("return", _LIGHT, 0.19)):
+        rows = loops[(loops["kind"] == kind) & loops["touchpoint"].isin(names)]
+        at = np.array([names.index(name) for name in rows["touchpoint"]]) + shift
+        spans = style.errors(rows["low"], rows["share"], rows["high"])
+        bars = ax.barh(at, rows["share"], height=0.36, color=color, label=locale.text(f"plot.{kind}", language))
+        ax.errorbar(rows["share"], at, xerr=spans, fmt="none", ecolor=style.INK, capsize=2, linewidth=1)
+        for bar, row in zip(bars, rows.itertuples(), strict=True):
+            place = (max(row.share, row.high), bar.get_y() + bar.get_height() / 2)
+            said = locale.share(row.share, language)
+            look = {"textcoords": "offset points", "va": "center", "fontsize": 8, "color": style.INK}
+            ax.annotate(said, place, (4, 0), **look)
+            cells["loops"][names.index(row.touchpoint)].append(locale.number(row.loops, language))
+            cells["wait"][names.index(row.touchpoint)].append(locale.wait(row.median_hours / 24, language))
+    style.rows(ax, [wrapped(name, language) for name in names])
+    ax.set_xlim(0, max(longest * 1.18, 0.01))
+    ax.set_xticks([])
+    ax.spines["bottom"].set_visible(False)
+    heads = [locale.text(f"plot.{word}", language) for word in ("times", "median_wait")]
+    style.beside(ax, [(head, ["\n".join(said) for said in cells[key]]) for head, key in zip(heads, cells, strict=True)])
+    style.legend(ax, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=1, labelspacing=0.3)
+    more = locale.text("plot.more_touchpoints", language, n=len(of) - len(names)) if len(of) > len(names) else ""
+    read = [locale.text("plot.of_persons_there", language), locale.text("plot.interval", language) + "."]
+    style.note(ax, style.defined(loops, language), *read, more)
     return ax
 
 

@@ -5,7 +5,7 @@ import textwrap
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.patches import FancyBboxPatch, Polygon, Rectangle
+from matplotlib.patches import FancyBboxPatch, Polygon
 
 from perfnb import locale
 from perfnb.kpi.catalogue import CATALOGUE
@@ -45,7 +45,7 @@ def kpi_tree(nodes, *, kinds=None, targets=None, days=None, language="en", ax=No
     said = _reading(root, extras, len(cards), len(nodes), language)
     sheet = _laid_out(cards, extras, said, language)
     ax, scale = style.page(ax, sheet.width, sheet.height)
-    pen = _Pen(ax, scale, language)
+    pen = style.Pen(ax, scale, language)
     strongest = shown["contribution"].iloc[1:].abs().max()
     for node in cards:
         _connect(pen, node, cards, sheet, root["direction"], strongest)
@@ -79,32 +79,6 @@ class _Extras:
     kinds: dict
     targets: dict
     days: dict
-
-
-@dataclass(frozen=True)
-class _Pen:
-    """Draws on the page; points are those of a page of its own, and shrink and grow with another."""
-
-    ax: object
-    scale: float
-    language: str
-
-    def write(self, x, y, said, size, *, width=9.0, smallest=None, weight="normal", color=style.INK, **options):
-        """Text with its baseline at y and no wider than `width`; returns how wide it is."""
-        said, size = style.fitted(said, size, width, smallest=smallest or size, weight=weight)
-        options = {"va": "baseline"} | options
-        self.ax.text(x, y, said, fontsize=size * self.scale, color=color, weight=weight, **options)
-        return style.text_width(said, size, weight)
-
-    def line(self, xs, ys, color, width, **options):
-        self.ax.plot(xs, ys, color=color, linewidth=width * self.scale, **options)
-
-    def mark(self, x, y, shape, size, color, *, edge=None, **options):
-        options |= {"color": color, "markeredgecolor": edge or color, "markeredgewidth": self.scale if edge else 0}
-        self.ax.plot(x, y, shape, markersize=size * self.scale, linestyle="none", **options)
-
-    def box(self, x, y, width, height, *, linewidth=0.0, **options):
-        self.ax.add_patch(Rectangle((x, y), width, height, linewidth=linewidth * self.scale, **options))
 
 
 # What is drawn

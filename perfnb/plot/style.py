@@ -1,10 +1,13 @@
 """What all charts share: colours, axes without needless ink, labels as plain text."""
 
 import textwrap
+from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.font_manager import FontProperties
+from matplotlib.patches import Rectangle
 from matplotlib.textpath import TextToPath
 
 from perfnb import locale
@@ -43,10 +46,10 @@ _PAGE_DPI = 120  # of pages that are wider than other charts
 _WIDTH = 8.0
 
 
-def axes(ax, height, width=_WIDTH):
+def axes(ax, height, width=_WIDTH, dpi=_DPI):
     """`ax`, or the Axes of a new figure; light either way."""
     if ax is None:
-        _, ax = plt.subplots(figsize=(width, height), dpi=_DPI, layout="constrained")
+        _, ax = plt.subplots(figsize=(width, height), dpi=dpi * min(1, 9 / width), layout="constrained")
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
     for side in ("left", "bottom"):
@@ -55,10 +58,10 @@ def axes(ax, height, width=_WIDTH):
     return ax
 
 
-def page(ax, width, height):
+def page(ax, width, height, dpi=_PAGE_DPI):
     """Axes measured in inches from the top left corner, and by how much what is drawn there must shrink or grow."""
     if ax is None:
-        ax = plt.figure(figsize=(width, height), dpi=_PAGE_DPI).add_axes((0, 0, 1, 1))
+        ax = plt.figure(figsize=(width, height), dpi=dpi * min(1, 13 / width)).add_axes((0, 0, 1, 1))
         scale = 1.0
     else:
         box = ax.get_window_extent()
@@ -68,6 +71,32 @@ def page(ax, width, height):
     ax.set_xlim(0, width)
     ax.set_ylim(height, 0)
     return ax, scale
+
+
+@dataclass(frozen=True)
+class Pen:
+    """Draws on the page; points are those of a page of its own, and shrink and grow with another."""
+
+    ax: object
+    scale: float
+    language: str
+
+    def write(self, x, y, said, size, *, width=9.0, smallest=None, weight="normal", color=INK, **options):
+        """Text with its baseline at y and no wider than `width`; returns how wide it is."""
+        said, size = fitted(said, size, width, smallest=smallest or size, weight=weight)
+        options = {"va": "baseline"} | options
+        self.ax.text(x, y, said, fontsize=size * self.scale, color=color, weight=weight, **options)
+        return text_width(said, size, weight)
+
+    def line(self, xs, ys, color, width, **options):
+        self.ax.plot(xs, ys, color=color, linewidth=width * self.scale, **options)
+
+    def mark(self, x, y, shape, size, color, *, edge=None, **options):
+        options |= {"color": color, "markeredgecolor": edge or color, "markeredgewidth": self.scale if edge else 0}
+        self.ax.plot(x, y, shape, markersize=size * self.scale, linestyle="none", **options)
+
+    def box(self, x, y, width, height, *, linewidth=0.0, **options):
+        self.ax.add_patch(Rectangle((x, y), width, height, linewidth=linewidth * self.scale, **options))
 
 
 def text_width(said, size, weight="normal"):
@@ -112,26 +141,71 @@ def rows(ax, labels):
     ax.spines["left"].set_visible(False)
 
 
-def losses(ax, table, labels, language):
-    """Bars of persons with those lost on the way in grey, counts, and the rate of the row before with its interval."""
-    units, before = table["units"].to_numpy(float), table["from_units"].to_numpy(float, na_value=np.nan)
+def losses(ax, table, labels, language, more=()):
+    """Bars of persons with those lost on the way in grey; beside them figures, and `more` columns of them."""
+    units, lost = table["units"].to_numpy(float), table["dropped"].to_numpy(float, na_value=0.0)
+    before = table["from_units"].to_numpy(float, na_value=np.nan)
+    went_on = table["rate"].to_numpy(float, na_value=np.nan) * before
     places = np.arange(len(units))
-    lost = np.nan_to_num(before - units)
-    ax.barh(places, units, height=0.62, color=BLUE, label=locale.text("plot.persons", language))
-    ax.barh(places, lost, left=units, height=0.62, color=GREY, label=locale.text("plot.lost", language))
-    low, high = table["low"].to_numpy() * before, table["high"].to_numpy() * before
-    spans = [np.clip(np.nan_to_num(units - low), 0, None), np.clip(np.nan_to_num(high - units), 0, None)]
-    ax.errorbar(units[1:], places[1:], xerr=[side[1:] for side in spans], fmt="none", ecolor=INK, capsize=3)
-    for place, row in enumerate(table.itertuples()):
-        said = locale.number(row.units, language)
-        if place:
-            said += f"   {locale.share(row.rate, language)} {locale.text('plot.rate_before', language)}"
-        ax.text(units[place] + lost[place] + units[0] * 0.015, place, said, va="center", fontsize=9)
-    rows(ax, [plain(label, language) for label in labels])
-    ax.set_xlim(0, units[0] * 1.42)
+    ax.barh(places, units, height=0.62, color=BLUE)
+    ax.barh(places, lost, left=units, height=0.62, color=GREY)
+    low, high = (table[end].to_numpy(float, na_value=np.nan) * before for end in ("low", "high"))
+    spans = [np.clip(np.nan_to_num(span), 0, None) for span in (went_on - low, high - went_on)]
+    known = before > 0
+    ax.errorbar(units[known], places[known], xerr=[side[known] for side in spans], fmt="none", ecolor=INK, capsize=3)
+    rates = [
+        f"{locale.share(row.rate, language)} ({between(row.low, row.high, language)})" if seen else ""
+        for row, seen in zip(table.itertuples(), known, strict=True)
+    ]
+    counts = [locale.number(count, language) for count in units]
+    gone = ["" if pd.isna(count) else locale.number(count, language) for count in table["dropped"]]
+    heads = [locale.text(f"plot.{word}", language) for word in ("reached", "rate_head", "lost")]
+    beside(ax, [*zip(heads, (counts, rates, gone), (BLUE, None, GREY), strict=True), *more])
+    rows(ax, labels)
+    ax.set_xlim(0, max((units + lost).max(), 1))
     ax.set_xticks([])
     ax.spines["bottom"].set_visible(False)
-    legend(ax, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2)
+
+
+def between(low, high, language, decimals=1):
+    """Two shares in per cent: 81.9 – 83.9 %."""
+    return f"{locale.number(100 * low, language, decimals)} – {locale.share(high, language, decimals)}"
+
+
+def beside(ax, columns):
+    """Columns of figures to the right of the rows: [(head, cells)], with the colour of the bars that they are of."""
+    at = 4.0
+    look = {"textcoords": "offset points", "ha": "right", "fontsize": 8.5}
+    above = {"xycoords": "axes fraction", "va": "bottom"} | look
+    for head, cells, *color in columns:
+        if not any(cells):
+            continue
+        tops = [72 * text_width(line, 8.5) for line in head.split("\n")]
+        square = 11.0 if any(color) else 0.0
+        widths = [72 * text_width(line, 8.5) for said in cells for line in said.split("\n")]
+        at += 10 + max(max(tops) + square, *widths, 0.0)
+        ax.annotate(head, (1, 1), (at, 3), color=MUTED, **above)
+        if square:
+            ax.annotate("\N{BLACK SQUARE}", (1, 1), (at - tops[-1] - 2, 3), color=color[0], **above)
+        for place, said in enumerate(cells):
+            if said:
+                here = {"xycoords": ax.get_yaxis_transform(), "va": "center", "color": INK}
+                ax.annotate(said, (1, place), (at, 0), **here, **look)
+
+
+def defined(table, language):
+    """The definition of a result, as a sentence."""
+    said = locale.definition(table["definition"].iloc[0], language) if "definition" in table else ""
+    return f"{said[:1].upper()}{said[1:]}." if said else ""
+
+
+def note(ax, *said):
+    """Small print below the chart, as wide as its figure."""
+    said = " ".join(one for one in said if one)
+    lines = [line for label in ax.get_yticklabels() for line in label.get_text().split("\n")] if ax.axison else []
+    labels = max((text_width(line, 9) for line in lines), default=0.0)
+    if said:
+        caption(ax, said, max(int(16.5 * (ax.figure.get_figwidth() - labels - 0.4)), 40))
 
 
 def numbers(axis, language, decimals=None, share=False):
