@@ -43,7 +43,7 @@ clean:  ## remove the environment and the reports
 
 .venv/test: pyproject.toml constraints.txt | .venv/python
 	@echo "Installing perfnb and what its tests need into .venv (once; some minutes) …"
-	$(INSTALL) ".[lab,spark,test]"
+	$(INSTALL) ".[lab,spark,chdb,test]"
 	@touch $@ .venv/report .venv/lab
 
 .venv/lab: pyproject.toml constraints.txt | .venv/python

@@ -294,10 +294,11 @@ def contents(workspace, tables, *, language="en"):
     return table
 
 
-def totals(table, *, conversion="order", period=None, count="every"):
+def totals(table, *, conversion="order", period=None, count="every", unit="user_id"):
     """Plain totals of a touchpoints or campaigns Table, to hold results against: {name: number}.
 
-    Touchpoints: events, persons, conversions, value (of the conversions). With `count`
+    Touchpoints: events, persons (or other units: `unit` is a column, or several),
+    conversions, value (of the conversions). With `count`
     "first" only conversions and value, of each person's first and of those without a person.
     Campaigns: impressions, clicks, visits, orders, revenue, cost. `period` (a Period) bounds them.
     """
@@ -309,7 +310,7 @@ def totals(table, *, conversion="order", period=None, count="every"):
         if count == "first":
             return _first(whole, converted, period)
         sums = (
-            "COUNT(*) AS events, COUNT(DISTINCT user_id) AS persons, "
+            f"COUNT(*) AS events, {_units(unit)} AS persons, "
             f"COUNT(CASE WHEN {converted} THEN 1 END) AS conversions, "
             f"CAST(SUM(CASE WHEN {converted} THEN {table.column('value', 'DOUBLE')} END) AS DOUBLE) AS value"
         )
@@ -335,6 +336,15 @@ def _first(table, converted, period):
         f"WHERE {converted} AND (t.user_id IS NULL OR t.timestamp IS NULL OR t.timestamp = first.since) AND {bounds}"
     ).iloc[0]
     return {name: 0.0 if pd.isna(number) else float(number) for name, number in found.items()}
+
+
+def _units(unit):
+    """SQL for how many units there are; who lacks a part of the unit is none."""
+    names = [identifier(name) for name in ([unit] if isinstance(unit, str) else unit)]
+    if len(names) == 1:
+        return f"COUNT(DISTINCT {names[0]})"
+    known = " AND ".join(f"{name} IS NOT NULL" for name in names)
+    return f"(SELECT COUNT(*) FROM (SELECT DISTINCT {', '.join(names)} FROM {{table}} AS s WHERE {known}) AS units)"
 
 
 def prove(expected, **results):

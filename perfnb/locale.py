@@ -12,9 +12,10 @@ from babel.numbers import format_currency, format_decimal
 
 from perfnb.errors import BadParameter
 
-__all__ = ["LANGUAGES", "day", "money", "number", "path", "points", "share", "state", "text", "word"]
+__all__ = ["LANGUAGES", "WAITS", "day", "money", "number", "path", "points", "share", "state", "text", "wait", "word"]
 
 LANGUAGES = ("en", "de")
+WAITS = ((2.0, 1, "days"), (1 / 12, 24, "hours"), (0.0, 1440, "minutes"))  # from so many days on, the unit of time
 MISSING = "–"
 
 
@@ -82,6 +83,14 @@ def money(value, currency, language="en", decimals=2):
     value = _no_negative_zero(value, decimals)
     pattern = None if decimals else {"en": "¤#,##0", "de": "#,##0 ¤"}[language].replace(" ", "\N{NO-BREAK SPACE}")
     return _minus(format_currency(value, currency, format=pattern, locale=language, currency_digits=bool(decimals)))
+
+
+def wait(days, language="en"):
+    """A time with the unit that suits it: 2.1 days, 3.4 h, 12.0 minutes."""
+    if _missing(days):
+        return MISSING
+    unit, times = next((name, factor) for least, factor, name in WAITS if abs(days) >= least)
+    return f"{number(days * times, language, 1)}\N{NO-BREAK SPACE}{text(f'plot.{unit}', language)}"
 
 
 def day(value, language="en"):

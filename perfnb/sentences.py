@@ -25,8 +25,15 @@ class Sentence(str):
         return str(self)
 
 
-def funnel(steps, *, language="en"):
-    """The funnel in a sentence: who started, who finished, where most are lost. From `funnel.steps` without `by`."""
+_SAVED = ("saved_value", "saved_value_low", "saved_value_high")
+
+
+def funnel(steps, *, unusual=None, levers=None, language="en"):
+    """The funnel in a few sentences: who started, who finished, where most are lost. From `funnel.steps` without `by`.
+
+    With `funnel.unusual` also the weeks that stand out by more than chance (p below 5 %),
+    with `funnel.levers` the step at which keeping some of those lost is worth most.
+    """
     entered, finished = int(steps["units"].iloc[0]), int(steps["units"].iloc[-1])
     last = locale.word(steps["name"].iloc[-1], language)
     if not entered:
@@ -49,11 +56,56 @@ def funnel(steps, *, language="en"):
     more = int(steps["out_of_order"].iloc[-1])
     if more > finished:
         said += locale.text("headline.funnel_more", language, more=locale.number(more, language), last=last)
-    return Sentence(said)
+    return Sentence(said + _unusual(unusual, language) + _lever(levers, last, language))
 
 
-def journey(paths, ends, *, conversion="order", language="en"):
-    """Journeys in a sentence, from `journey.frequent` and `journey.ends`."""
+def _unusual(runs, language):
+    if runs is None or not (runs["p"] < 0.05).any():
+        return ""
+    real = runs[runs["p"] < 0.05]
+    first = real.iloc[0]
+    group = ", ".join(str(locale.word(first[name], language)) for name in runs.columns[: runs.columns.get_loc("step")])
+    said = locale.text(
+        "headline.funnel_odd",
+        language,
+        since=locale.day(first["since"], language),
+        last=locale.day(first["last_day"], language),
+        rate=locale.share(first["rate"], language),
+        rest=locale.share(first["rest_rate"], language),
+        step=locale.word(first["name"], language),
+        group=f" ({group})" if group else "",
+    )
+    more = len(real) - 1
+    return said + (
+        locale.text("headline.funnel_odd_more", language, more=locale.number(more, language)) if more else ""
+    )
+
+
+def _lever(levers, last, language):
+    if levers is None or not levers["saved_orders"].gt(0).any():
+        return ""
+    best = levers.loc[levers["saved_orders"].idxmax()]
+    worth = ""
+    if best["saved_value"] == best["saved_value"]:
+        ends = (locale.money(best[name], best["currency"], language, 0) for name in _SAVED)
+        worth = locale.text("headline.funnel_worth", language, **dict(zip(("value", "low", "high"), ends, strict=True)))
+    return locale.text(
+        "headline.funnel_lever",
+        language,
+        uplift=locale.share(best["uplift"], language, 0),
+        step=locale.word(best["name"], language),
+        orders=locale.number(best["saved_orders"], language),
+        last=last,
+        worth=worth,
+    )
+
+
+def journey(paths, ends, *, emotion=None, conversion="order", language="en"):
+    """Journeys in a sentence or two, from `journey.frequent` and `journey.ends`.
+
+    With `journey.emotion` also the touchpoint to which feelings fall most, where they fall
+    by more than chance.
+    """
     journeys, conversions = int(paths["journeys"].sum()), int(paths["conversions"].sum())
     facts = {"journeys": locale.number(journeys, language)}
     if not conversions:
@@ -77,6 +129,21 @@ def journey(paths, ends, *, conversion="order", language="en"):
             share=locale.share(first["share"], language),
             ended=ended,
         )
+        + _fall(emotion, language)
+    )
+
+
+def _fall(emotion, language):
+    if emotion is None or not (emotion["move"] == "falls").any():
+        return ""
+    worst = emotion.loc[emotion.loc[emotion["move"] == "falls", "change"].idxmin()]
+    return locale.text(
+        "headline.journey_falls",
+        language,
+        touchpoint=locale.word(worst["touchpoint"], language),
+        **{name: locale.number(worst[name], language, 1) for name in ("mean", "low", "high")},
+        before=locale.number(worst["mean"] - worst["change"], language, 1),
+        scale=locale.word(worst["scale"], language),
     )
 
 

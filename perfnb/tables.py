@@ -14,7 +14,7 @@ from perfnb.kpi.catalogue import CATALOGUE
 
 __all__ = ["Shown", "across", "amount", "kpi_name", "show"]
 
-_TEXTS = ("text", "word", "state", "flags", "path", "kpi", "id", "currency")
+_TEXTS = ("text", "word", "state", "flags", "path", "kpi", "id", "currency", "terms")
 # Facts for programs, not for readers: the unit decides how other columns print, the rest is one line for all rows.
 _HIDDEN = ("currency", "definition", "unit", "direction", "root")
 
@@ -184,7 +184,8 @@ def _neighbour(name, table, row):
     """low and high are in the unit of the estimate beside them; value is money."""
     if name == "value":
         return "money"
-    if "effect" in table:
+    of_difference = name == "difference" or "rate" not in table
+    if "effect" in table or ({"difference", "p"} <= set(table) and of_difference):
         return "signed_share"
     if "worse_by" in table:
         return _kpi_unit(table["root"].iloc[row])
@@ -192,8 +193,8 @@ def _neighbour(name, table, row):
         return _change(table["root"].iloc[row])
     if "kpi" in table:
         return (_change if "total" in table else _kpi_unit)(table["kpi"].iloc[row])
-    estimate = next((one for one in ("mean", "rate", "credit") if one in table), None)
-    return {"mean": "score", "rate": "share", "credit": "credit"}.get(estimate, "number")
+    estimate = next((one for one in ("mean", "rate", "credit", "share") if one in table), None)
+    return {"mean": "score", "rate": "share", "credit": "credit", "share": "share"}.get(estimate, "number")
 
 
 def _cell(value, unit, currency, language):
@@ -219,6 +220,12 @@ def _cell(value, unit, currency, language):
         return locale.number(float(value), language, 1)
     if unit == "number":
         return locale.number(float(value), language, 0 if abs(value - round(value)) < 1e-6 else 2)
+    if unit == "p":
+        return f"< {locale.number(0.001, language, 3)}" if value < 0.001 else locale.number(float(value), language, 3)
+    if unit == "wait":
+        return locale.wait(float(value) / 86_400, language)
+    if unit == "wait_days":
+        return locale.wait(float(value), language)
     if unit == "date":
         return locale.day(value, language)
     if unit == "moment":
@@ -229,6 +236,8 @@ def _cell(value, unit, currency, language):
         return ", ".join(_flag(one, language) for one in str(value).split(", "))
     if unit == "state":
         return str(locale.state(value, language))
+    if unit == "terms":
+        return locale.definition(str(value), language)
     if unit == "path":
         return locale.path(value, language)
     return str(locale.word(value, language))

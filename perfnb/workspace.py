@@ -33,6 +33,7 @@ class Workspace:
     def __init__(self, location, engine, sources, columns, optional):
         self.location = location
         self.engine = engine
+        self._reader = getattr(engine, "reader", engine)
         self._sources = sources
         self._columns = columns
         self._optional = optional
@@ -77,7 +78,8 @@ class Workspace:
     def _table(self, name):
         known = vocabulary.of(name)
         if name in self._sources:
-            return _canonical(name, self._sources[name], self._columns, self.engine)
+            table = _canonical(name, self._sources[name], self._columns, self._reader)
+            return table if self._reader is self.engine else self.engine.take(table)
         if name in self._optional:
             types = {column.name: TYPES[column.type] for column in known.values()}
             return engines.absent(name, self.engine, types, self.location)
@@ -95,7 +97,7 @@ def open(location, *, columns=None, files=None, optional=(), engine="duckdb"):
     (`touchpoints.csv`, `campaigns.parquet`, a folder `touchpoints/` of Parquet
     parts …), a `.duckdb` file, a mapping {"touchpoints": frame} of pandas or
     Arrow tables, or an engine's URL before a folder: "spark://local[2]/data_samples"
-    ("spark://local[2]//srv/data" for an absolute path).
+    ("spark://local[2]//srv/data" for an absolute path), "chdb://data_samples".
 
     `columns` maps our names to those found ({"user_id": "uid"}) and wins over a
     column that already has our name; capitals do not count in our names.
@@ -111,21 +113,24 @@ def open(location, *, columns=None, files=None, optional=(), engine="duckdb"):
     label = location if isinstance(location, str) else None
     if isinstance(location, str) and (match := re.fullmatch(r"((?:spark|sc)://[^/]+)/(.+)", location)):
         engine, location = match.groups()
+    elif isinstance(location, str) and location.startswith("chdb://"):
+        engine, location = "chdb://", location.removeprefix("chdb://")
     unknown = [name for name in (*(files or ()), *optional) if name not in vocabulary.TABLES]
     if unknown:
         raise MissingTable(f"{unknown[0]!r} is no table of a workspace; expected {', '.join(vocabulary.TABLES)}")
     backend = engines.connect(engine)
+    reader = getattr(backend, "reader", backend)
     if hasattr(location, "items"):
         if files:
             raise BadParameter("files= names files of a folder; a mapping of frames names its tables itself")
-        sources, label = _from_frames(location, backend), "the mapping of frames"
+        sources, label = _from_frames(location, reader), "the mapping of frames"
     else:
         folder = Path(location)
         label = label or str(location)
         if not folder.exists():
             raise MissingTable(f"{location}: no such folder or file")
         from_there = _from_folder if folder.is_dir() else _from_file
-        sources = from_there(folder, files or {}, backend)
+        sources = from_there(folder, files or {}, reader)
     _check_mapping(columns or {}, sources, label)
     return Workspace(label, backend, sources, dict(columns or {}), tuple(optional))
 

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 fresh=$(mktemp -d)
 trap 'rm -rf "$fresh"' EXIT
 "${PYTHON:-python3}" -m venv "$fresh"
-"$fresh/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[lab,spark,test]"
+"$fresh/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[lab,spark,chdb,test]"
 {
   echo "# The exact versions that the tests ran with. Written by scripts/freeze.sh."
   "$fresh/bin/python" -m pip freeze --exclude-editable
