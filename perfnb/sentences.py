@@ -28,11 +28,13 @@ class Sentence(str):
 _SAVED = ("saved_value", "saved_value_low", "saved_value_high")
 
 
-def funnel(steps, *, unusual=None, levers=None, language="en"):
+def funnel(steps, *, groups=None, unusual=None, levers=None, language="en"):
     """The funnel in a few sentences: who started, who finished, where most are lost. From `funnel.steps` without `by`.
 
-    With `funnel.unusual` also the weeks that stand out by more than chance (p below 5 %),
-    with `funnel.levers` the step at which keeping some of those lost is worth most.
+    With `groups`, from `funnel.steps` with `by`, also the group that differs most from all
+    others by more than chance (adjusted p below 5 %); with `funnel.unusual` the weeks that
+    stand out by more than chance (p below 5 %); with `funnel.levers` the step at which
+    keeping some of those lost is worth most.
     """
     entered, finished = int(steps["units"].iloc[0]), int(steps["units"].iloc[-1])
     last = locale.word(steps["name"].iloc[-1], language)
@@ -56,7 +58,24 @@ def funnel(steps, *, unusual=None, levers=None, language="en"):
     more = int(steps["out_of_order"].iloc[-1])
     if more > finished:
         said += locale.text("headline.funnel_more", language, more=locale.number(more, language), last=last)
-    return Sentence(said + _unusual(unusual, language) + _lever(levers, last, language))
+    return Sentence(said + _apart(groups, language) + _unusual(unusual, language) + _lever(levers, last, language))
+
+
+def _apart(groups, language):
+    if groups is None or not (groups["p_adjusted"] < 0.05).any():
+        return ""
+    most = groups.loc[groups["p_adjusted"].idxmin()]
+    group = ", ".join(
+        str(locale.word(most[name], language)) for name in groups.columns[: groups.columns.get_loc("step")]
+    )
+    return locale.text(
+        "headline.funnel_group",
+        language,
+        group=group,
+        step=locale.word(most["name"], language),
+        rate=locale.share(most["rate"], language),
+        rest=locale.share(most["rate"] - most["rate_difference"], language),
+    )
 
 
 def _unusual(runs, language):

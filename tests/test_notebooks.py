@@ -6,9 +6,12 @@ tested here is what nbval never sees.
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
+from _tables import shared
+from bs4 import BeautifulSoup
 
 from perfnb import report
 
@@ -136,3 +139,45 @@ def test_they_do_not_need_ipywidgets(tmp_path):
     path.write_text(json.dumps(notebook), encoding="utf-8")
     manifest = report.run(data=ROOT / "data_samples", out=tmp_path / "out", notebooks=[str(path)])
     assert manifest["notebooks"][0]["error"] is None
+
+
+def headline(folder, row):
+    return " ".join(BeautifulSoup((folder / row["html"]).read_text(encoding="utf-8"), "html.parser")
+                    .select_one(".headline").get_text().split())  # fmt: skip
+
+
+def test_the_planted_stories_of_the_samples_are_in_the_headlines(tmp_path):
+    """The checkout broke on phones from 16 to 22 June; the checkout annoys (data_samples/README.md)."""
+    names = ("customer_journey", "funnel_dropoff")
+    paths = [str(ROOT / "notebooks" / f"{name}.ipynb") for name in names]
+    manifest = report.run(data=ROOT / "data_samples", out=tmp_path / "out", notebooks=paths)
+    said = {row["html"]: headline(tmp_path / "out", row) for row in manifest["notebooks"]}
+    assert "Feelings fall most at “Checkout”: 2.8" in said["customer_journey.html"]
+    assert re.search(r"From 16 Jun 2025 to 22 Jun 2025, 35.3.% .*“Order” \(mobile\)", said["funnel_dropoff.html"])
+
+
+@pytest.mark.parametrize(
+    ("group", "steps", "story"),
+    [
+        ("device", "add_to_cart,shipping_details,payment_details,purchase", "From 20 May 2024 to 2 Jun 2024, 31.6"),
+        ("device", "shipping_details,payment_details", r"From 15 Apr 2024 to 5 May 2024, .*\(mobile\)"),
+        ("segment", "product_view,purchase", r"“Purchase”: 10.\d.% of new came on, 17.\d.% of all others"),
+        ("user_cohort", "product_view,purchase", r"“Purchase”: 10.\d.% of 2024-04 came on, 1[67].\d.% of all others"),
+    ],
+)
+def test_the_planted_stories_of_the_public_demo_log_are_in_the_headline(tmp_path, group, steps, story):
+    """Payment incident, checkout bug, new against loyal users, drift between cohorts: counted by visit."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    shutil.copy(shared("data/journeys/retentioneering-ecom.csv.gz"), folder / "touchpoints.csv.gz")
+    texts = {
+        "columns": "device=platform,channel=acquisition_channel,segment=user_lifecycle",
+        "steps": steps,
+        "group": group,
+        "within": "1 day",
+        "unit": "user_id,session_id",
+        "resolution": "1 day",
+    }
+    path = str(ROOT / "notebooks" / "funnel_dropoff.ipynb")
+    manifest = report.run(data=folder, out=tmp_path / "out", notebooks=[path], texts=texts)
+    assert re.search(story, headline(tmp_path / "out", manifest["notebooks"][0]))
