@@ -41,6 +41,7 @@ PEER_MODELS = ("first", "last", "linear", "position", "time_decay")
 SMALL, LARGE, COUNTED = {1: 25, 2: 60, 3: 150}, {1: 2, 2: 3, 3: 9}, 10
 HEURISTICS, DP6, BY_HAND, SORTED, ON_TOP = 3, 20, 1.3, 1.2, 0.5
 SECONDS_OF_40, MEGABYTES = 10, 512
+AGAIN = 0.1  # seconds: what takes less is done again and again in its turn, by all systems
 
 
 # Made-up data -------------------------------------------------------------------------------------------------------
@@ -221,7 +222,7 @@ def opened(path, task):
 
 
 def serve():
-    """Does what is asked for line by line, and answers with seconds, peak memory (MB) and result."""
+    """Does what is asked for line by line, and answers with seconds for one time, peak memory (MB) and result."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
     sources = {}
@@ -231,9 +232,10 @@ def serve():
         if key not in sources:
             sources[key] = opened(Path(path), task)
         clock = getattr(time, clock)
-        started = clock()
-        found = work(sources[key], task, **options)
-        print(json.dumps([clock() - started, peak(), found]), file=answers, flush=True)
+        started, times = clock(), 0
+        while not times or clock() - started < AGAIN:
+            found, times = work(sources[key], task, **options), times + 1
+        print(json.dumps([(clock() - started) / times, peak(), found]), file=answers, flush=True)
 
 
 def peak():
@@ -256,9 +258,10 @@ for line in sys.stdin:
     if path not in sources:
         sources[path] = opened(path)
     clock = getattr(time, clock)
-    started = clock()
-    found = work(sources[path], task, **options)
-    seconds = clock() - started
+    started, times = clock(), 0
+    while not times or clock() - started < %g:
+        found, times = work(sources[path], task, **options), times + 1
+    seconds = (clock() - started) / times
     print(json.dumps([seconds, peak(), result(found)]), file=answers, flush=True)
 """
 CHANNELATTRIBUTION = """
@@ -334,7 +337,7 @@ def ours():
 
 
 def peer(python, script):
-    return [python, "-W", "ignore", "-c", SERVE % script]
+    return [python, "-W", "ignore", "-c", SERVE % (script, AGAIN)]
 
 
 # Measuring ----------------------------------------------------------------------------------------------------------

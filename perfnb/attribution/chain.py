@@ -46,7 +46,7 @@ def markov(source, *, order=1, intervals=True, **counting):
         return pd.DataFrame(columns=[*noise.COLUMNS, "removal_effect", "nulls"])
     lost, limits = np.zeros((2, len(seen.names))), {}
     if total:
-        solved = _solved(seen.steps, visited=intervals)
+        solved = _solved(seen.steps, limits=intervals)
         lost = solved.lost
     if intervals and total and seen.taken:
         limits = {"spread": noise.of_journeys(*_of_journeys(seen, solved))}
@@ -118,18 +118,18 @@ class Solved:
     """The chain's answers; the last column is of all touchpoints, the others without one each.
 
     `reach`: (2, states, columns) conversions and value that a walk from a state comes
-    to; `visits`: (states, columns) walks that come by a state; `lost`: (2,
+    to, for limits only; `visits`: (states, columns) walks that come by a state; `lost`: (2,
     touchpoints) conversions and value that fail without it; `out`: walks that leave
     a state.
     """
 
-    reach: np.ndarray
+    reach: np.ndarray | None
     visits: np.ndarray
     lost: np.ndarray
     out: np.ndarray
 
 
-def _solved(steps, visited=False):
+def _solved(steps, limits=False):
     count, size = steps.holds.shape
     inside = (steps.before >= 0) & (steps.after >= 0)
     inner = sparse.csr_array((steps.weight[inside], (steps.before[inside], steps.after[inside])), shape=(count, count))
@@ -140,20 +140,20 @@ def _solved(steps, visited=False):
     leaving = steps.before >= 0
     out = np.bincount(steps.before[leaving], steps.weight[leaving], count)
     chance = sparse.diags_array(1 / out) @ inner
+    ending = ending / out
     if (steps.holds.sum(axis=1) == 1).all() and count == size:
-        reach, visits = _first_order(chance, ending / out, entering, steps.holds)
+        reach, visits = _first_order(chance, ending, entering, steps.holds)
     else:
         allowed = np.hstack([~steps.holds, np.ones((count, 1), bool)])
-        worth = 1 + bool(ending[1].any())
-        columns = np.repeat(ending[:worth] / out, size + 1, axis=0).T
-        found = _iterated(chance, columns, np.tile(allowed, worth))
-        reach = np.zeros((2, count, size + 1))
-        reach[:worth] = found.reshape(count, worth, size + 1).transpose(1, 0, 2)
-        visits = None
-        if visited:
-            entering_all = np.repeat(entering[:, None], size + 1, axis=1)
-            visits = _iterated(chance.T.tocsr(), entering_all, allowed, _FOR_LIMITS)
-    arriving = np.tensordot(entering, reach, axes=(0, 1))
+        columns = np.repeat(entering[:, None], size + 1, axis=1)
+        visits, reach = _iterated(chance.T.tocsr(), columns, allowed), None
+        if limits:
+            worth = 1 + bool(ending[1].any())
+            columns = np.repeat(ending[:worth], size + 1, axis=0).T
+            found = _iterated(chance, columns, np.tile(allowed, worth), _FOR_LIMITS)
+            reach = np.zeros((2, count, size + 1))
+            reach[:worth] = found.reshape(count, worth, size + 1).transpose(1, 0, 2)
+    arriving = ending @ visits
     lost = arriving[:, -1:] - arriving[:, :-1]
     return Solved(reach, visits, np.where(np.abs(lost) < 1e-12 * np.abs(arriving[:, -1:]), 0.0, lost), out)
 
