@@ -12,7 +12,7 @@ from perfnb.attribution.paths import GROUPS
 from perfnb.attribution.steps import CONVERTED, ENDED, START, Steps, counted, walks
 from perfnb.errors import BadParameter
 
-_EXACT, _FOR_LIMITS, _STRETCH = 1e-13, 1e-5, 16
+_EXACT, _FOR_LIMITS, _STRETCH = 1e-13, 1e-4, 8
 
 
 def markov(source, *, order=1, intervals=True, **counting):
@@ -149,9 +149,10 @@ def _solved(steps, limits=False):
         visits, reach = _iterated(chance.T.tocsr(), columns, allowed), None
         if limits:
             worth = 1 + bool(ending[1].any())
-            columns = np.repeat(ending[:worth], size + 1, axis=0).T
-            found = _iterated(chance, columns, np.tile(allowed, worth), _FOR_LIMITS)
-            reach = np.zeros((2, count, size + 1))
+            # Single precision is enough for limits, and half the work.
+            columns = np.repeat(ending[:worth], size + 1, axis=0).T.astype(np.float32)
+            found = _iterated(chance.astype(np.float32), columns, np.tile(allowed, worth), _FOR_LIMITS)
+            reach = np.zeros((2, count, size + 1), np.float32)
             reach[:worth] = found.reshape(count, worth, size + 1).transpose(1, 0, 2)
     arriving = ending @ visits
     lost = arriving[:, -1:] - arriving[:, :-1]
@@ -178,7 +179,7 @@ def _first_order(chance, ending, entering, holds):
 
 def _iterated(chance, ends, allowed, exact=_EXACT):
     """X = allowed * (chance X + ends), for all columns at once: the sum over walks of growing length, all positive."""
-    allowed = allowed.astype(float)
+    allowed = allowed.astype(ends.dtype)
     step = ends * allowed
     found = step.copy()
     while True:
@@ -245,7 +246,6 @@ def _of_journeys(seen, solved):
 def _changes(before, after, solved):
     """For conversions and for value, by step and touchpoint: what one walk that takes it changes in what is lost."""
     # From the start walks leave as they are, and behind the last step there is nothing to reach: one row more for each.
-    # Single precision is enough for limits.
     outside = solved.out.size
     before, after = (np.where(end >= 0, end, outside) for end in (before, after))
     visits = np.vstack([solved.visits / solved.out[:, None], np.ones(solved.visits.shape[1])]).astype(np.float32)
