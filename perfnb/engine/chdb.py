@@ -4,13 +4,12 @@ import itertools
 import re
 from dataclasses import replace
 
-import pandas as pd
 import pyarrow as pa
 from chdb.session import Session
 from chdb.state.sqlitelike import ChdbError  # what a session raises; chdb.ChdbError is another class
 
 from perfnb.engine import connect, identifier
-from perfnb.engine.dialects import as_duckdb, translate
+from perfnb.engine.dialects import as_duckdb, numbered, translate
 from perfnb.errors import UnreadableData
 
 _BATCH = 1_000_000  # rows
@@ -72,11 +71,7 @@ class ClickHouse:
 
     def sums(self, sql, texts):
         """{column: array}; of `texts` (each row's place in the names, −1 for none; the names)."""
-        found = {name: column.to_numpy() for name, column in self.fetch(sql).items()}
-        for name in texts:
-            places, names = pd.factorize(found[name])
-            found[name] = places, names.tolist()
-        return found
+        return numbered(self.fetch(sql), texts)
 
     def cause(self, error):
         """What an engine's error says, in one line."""

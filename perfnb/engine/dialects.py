@@ -1,12 +1,13 @@
 """Statements for engines that are not DuckDB: translated by sqlglot, and put right where the meaning would change."""
 
+import pandas as pd
 import pyarrow as pa
 import sqlglot
 from sqlglot import exp
 
 from perfnb.errors import BadParameter
 
-__all__ = ["MICROS", "SETTINGS", "as_duckdb", "translate"]
+__all__ = ["MICROS", "SETTINGS", "as_duckdb", "numbered", "translate"]
 
 # A moment (UTC) as whole microseconds since 1970: sqlglot passes DuckDB's EPOCH_US on to engines that do not know it.
 MICROS = {
@@ -160,3 +161,12 @@ def as_duckdb(table):
             values = values.cast(pa.int64())
         table = table.set_column(index, column.name, values)
     return table
+
+
+def numbered(frame, texts):
+    """{column: array}; of `texts` (each row's place in the names, −1 for none; the names)."""
+    found = {name: column.to_numpy() for name, column in frame.items()}
+    for name in texts:
+        places, names = pd.factorize(found[name])
+        found[name] = places, names.tolist()
+    return found

@@ -4,14 +4,13 @@ import contextlib
 import itertools
 import re
 
-import pandas as pd
 import sqlglot
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from perfnb.engine import connect, identifier
-from perfnb.engine.dialects import as_duckdb
+from perfnb.engine.dialects import as_duckdb, numbered
 from perfnb.errors import UnreadableData
 
 
@@ -96,11 +95,7 @@ class Spark:
 
     def sums(self, sql, texts):
         """{column: array}; of `texts` (each row's place in the names, −1 for none; the names)."""
-        found = {name: column.to_numpy() for name, column in self.fetch(sql).items()}
-        for name in texts:
-            places, names = pd.factorize(found[name])
-            found[name] = places, names.tolist()
-        return found
+        return numbered(self.fetch(sql), texts)
 
     def cause(self, error):
         """What an engine's error says, in one line: of Java's, the deepest cause."""
