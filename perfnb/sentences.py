@@ -40,10 +40,14 @@ def funnel(steps, *, groups=None, unusual=None, levers=None, language="en"):
     last = locale.word(steps["name"].iloc[-1], language)
     if not entered:
         return Sentence(locale.text("headline.no_data", language))
-    facts = {"entered": locale.number(entered, language), "last": last}
+    counted = "units" if ", unit " in steps["definition"].iloc[0] else "persons"
+    who = locale.text(f"headline.{counted}", language)
+    facts = {"entered": locale.number(entered, language), "last": last, "who": who}
     later = steps[steps["step"] > 1]
     if later.empty:
         return Sentence(locale.text("headline.funnel_one", language, **facts))
+    if not later["dropped"].astype(float).max() > 0:
+        return Sentence(locale.text("headline.funnel_all", language, **facts))
     worst = later.loc[later["dropped"].astype(float).idxmax()]
     said = locale.text(
         "headline.funnel",
@@ -57,8 +61,10 @@ def funnel(steps, *, groups=None, unusual=None, levers=None, language="en"):
     )
     more = int(steps["out_of_order"].iloc[-1])
     if more > finished:
-        said += locale.text("headline.funnel_more", language, more=locale.number(more, language), last=last)
-    return Sentence(said + _apart(groups, language) + _unusual(unusual, language) + _lever(levers, last, language))
+        said += locale.text("headline.funnel_more", language, more=locale.number(more, language), **facts)
+    if not finished:
+        return Sentence(said + locale.text("headline.funnel_nobody", language, last=last))
+    return Sentence(said + _apart(groups, language) + _unusual(unusual, language) + _lever(levers, facts, language))
 
 
 def _apart(groups, language):
@@ -100,8 +106,8 @@ def _unusual(runs, language):
     )
 
 
-def _lever(levers, last, language):
-    if levers is None or not levers["saved_orders"].gt(0).any():
+def _lever(levers, facts, language):
+    if levers is None or not levers["saved_orders"].ge(1).any():
         return ""
     best = levers.loc[levers["saved_orders"].idxmax()]
     worth = ""
@@ -114,7 +120,8 @@ def _lever(levers, last, language):
         uplift=locale.share(best["uplift"], language, 0),
         step=locale.word(best["name"], language),
         orders=locale.number(best["saved_orders"], language),
-        last=last,
+        last=facts["last"],
+        who=facts["who"],
         worth=worth,
     )
 

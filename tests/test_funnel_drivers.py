@@ -219,7 +219,7 @@ def test_both_ends_of_the_landmark_and_of_the_window_count_and_units_may_be_visi
         rows += [("one person", n, (10 * DAY) if n % 2 else 10 * DAY + 1, "b")]
     found = funnel.drivers(events(rows, columns), ["a", "b"], within="10 days", unit=["user_id", "visit"])
     row = only(found, chosen=True, event="x")
-    assert found["definition"].nunique() == 1 and "landmark 24 hours" in row["definition"]
+    assert found["definition"].nunique() == 1 and "landmark 1 day" in row["definition"]
     assert (row["exposed"], row["unexposed"], row["exposed_converted"], row["unexposed_converted"]) == (30, 30, 15, 15)
     assert "unit user_id + visit" in row["definition"]
 

@@ -15,7 +15,7 @@ from perfnb import workspace
 from perfnb.errors import BadParameter, MissingColumns
 from perfnb.intervals import clustered
 from perfnb.journey.flow import ends, frequent, transitions
-from perfnb.journey.matrix import loops, matrix_difference, retention, step_matrix
+from perfnb.journey.matrix import loops, matrix_difference, retention, step_matrix, two_groups
 from perfnb.journey.sessions import sessions, with_sessions
 from perfnb.period import Period
 
@@ -497,3 +497,20 @@ def test_the_steps_of_a_short_matrix_are_the_first_of_a_long_one():
         for end in ("(conversion)", "(end)"):
             counts = [only(long, step=step, touchpoint=end)["journeys"] for step in (one, other)]
             assert counts[0] <= counts[1]
+
+
+def test_two_groups_of_a_matrix_are_those_named_or_the_largest():
+    rows = [(f"u{n}", n, "visit", "A", device) for n, device in enumerate(["p", "p", "p", "q", "q", "r"])]
+    log = events(rows, ("user_id", "timestamp", "event", "channel", "device"))
+    matrix = step_matrix(log, by="device", after=2)
+    assert list(two_groups(matrix, by="device")) == ["p", "q"]
+    found = two_groups(matrix, by="device", groups=["r", "p"])
+    assert {name: part["aligned"].iloc[0] for name, part in found.items()} == {"r": 1, "p": 3}
+    for wrong in (["p"], ["p", "p"], ["p", "z"], ["p", "q", "r"]):
+        with pytest.raises(BadParameter, match="expected two of the column device, which has p, q, r"):
+            two_groups(matrix, by="device", groups=wrong)
+    alone = step_matrix(events(rows[:3], ("user_id", "timestamp", "event", "channel", "device")), by="device")
+    one, other = two_groups(alone, by="device").values()
+    assert matrix_difference(one, other).empty
+    one, other = two_groups(alone, by="device", groups=["mobile", "desktop"]).values()
+    assert one.empty and other.empty

@@ -76,10 +76,10 @@ def test_names_of_persons_do_not_matter_and_do_not_leave():
 
 
 def test_candidates_for_reactivation_equal_a_count_by_hand():
-    """Gaps of 2 days, then quiet for 3 (a candidate), exactly 2 (not), and a buyer of a single day (unknown)."""
+    """Gaps of 2 days, then quiet for 7 (a candidate), exactly 6 (not), and a buyer of a single day (unknown)."""
     end = 20
     rows = []
-    for name, last in (("long", 17), ("just", 18), ("same", end)):
+    for name, last in (("long", 13), ("just", 14), ("same", end)):
         rows += [(name, day * DAY, "visit", "A", None) for day in range(last - 4, last, 2)]
         rows.append((name, last * DAY, "order", "A", 5))
     rows += [

@@ -159,7 +159,11 @@ def test_the_planted_stories_of_the_samples_are_in_the_headlines(tmp_path):
 @pytest.mark.parametrize(
     ("group", "steps", "story"),
     [
-        ("device", "add_to_cart,shipping_details,payment_details,purchase", "From 20 May 2024 to 2 Jun 2024, 31.6"),
+        (
+            "device",
+            "add_to_cart,shipping_details,payment_details,purchase",
+            r"From 20 May 2024 to 9 Jun 2024, 23\.8.*\(mobile\)",
+        ),
         ("device", "shipping_details,payment_details", r"From 15 Apr 2024 to 5 May 2024, .*\(mobile\)"),
         ("segment", "product_view,purchase", r"“Purchase”: 10.\d.% of new came on, 17.\d.% of all others"),
         ("user_cohort", "product_view,purchase", r"“Purchase”: 10.\d.% of 2024-04 came on, 1[67].\d.% of all others"),

@@ -687,4 +687,4 @@ def test_bars_of_loops_are_shares_of_persons_by_kind():
     ax = plot.loops(table)
     assert bars(ax, style.BLUE) == list(table.loc[table["kind"] == "repeat", "share"])
     assert len(ax.containers) == 4 and "17.1\N{NO-BREAK SPACE}days" in written(ax)
-    assert "More touchpoints, in the table only: 10." in written(plot.loops(loops_of(), top=2))
+    assert "Not drawn: 10 more touchpoints." in written(plot.loops(loops_of(), top=2))

@@ -19,18 +19,21 @@ _WEEK = 7 * _DAY
 _LEAST = 2  # weeks on a side: from one, nobody can tell how weeks vary
 
 
-def before_after(touchpoints, steps, *, date, within, by=None, weeks=None, unit="user_id"):
+def before_after(touchpoints, steps, *, date, within, by=None, weeks=4, unit="user_id"):
     """The rates of a funnel for those who first entered before a day, and from it on.
 
     Whole weeks are compared: after, those from `date` on whose windows are closed when the
     data end; before, those that end `within` before it, so that no window counted reaches
-    over the change. `weeks` limits them on each side (None: all in the data), `unit` is the
+    over the change. At most `weeks` on each side, those next to the day (None: all in the data), `unit` is the
     column (or columns) counted. Weeks differ
     by more than chance among persons (campaigns, holidays): Pearson's chi² between the
     weeks of a side, over both sides, says by what factor, as in a quasi-binomial model
     (McCullagh & Nelder 1989, section 4.5), and Student's t makes up for few weeks. What
     came with the date for another reason is part of the difference, and a trend that had
-    begun before is, too.
+    begun before is, too. "First" is first in the log: in its first weeks even regular
+    visitors seem to enter for the first time, and they convert more often than the new
+    ones of later weeks. Keep those weeks out of the comparison; all weeks (None) of a log
+    that begins shortly before the day find a change where there is none.
 
     Returns one row per group and step from 2 on: (by), step, name, before_units, before_from
     (units at the step before), before_rate (0-1), the same after, difference (-1 to 1: after less
@@ -113,16 +116,17 @@ def _difference(row, variation):
         return dict.fromkeys(("difference", "low", "high", "p", "spread"), np.nan)
     p = float(intervals.same_rate([x1], [n1], [x0], [n0])[0])
     p = 1.0 if np.isnan(p) else p
-    spread = 1.0
+    spread = wider = 1.0
     if np.isnan(chi2):
-        p = spread = np.nan
+        p = spread = wider = np.nan
     elif chi2 > 0:
         factor, pooled = chi2 / degrees, (x1 + x0) / (n1 + n0)
         z = (x1 / n1 - x0 / n0) / np.sqrt(pooled * (1 - pooled) * (1 / n1 + 1 / n0))
         # Weeks that happen to be alike prove nothing: the plain test holds as well.
         p = max(p, 2 * float(stdtr(degrees, -abs(z) / np.sqrt(factor))))
-        spread = max(1.0, factor * (intervals.t(degrees) / intervals.Z) ** 2)
-    limits = [intervals.wilson(x / spread, n / spread) for x, n in ends]
+        spread = max(1.0, factor)
+        wider = max(1.0, factor * (intervals.t(degrees) / intervals.Z) ** 2)
+    limits = [intervals.wilson(x / wider, n / wider) for x, n in ends]
     low, high = intervals.newcombe(x1 / n1, x0 / n0, *limits)
     return {"difference": x1 / n1 - x0 / n0, "low": float(low), "high": float(high), "p": p, "spread": spread}
 

@@ -1,5 +1,7 @@
 """What persons did early on and how many of them converted later: the same time to do it for all."""
 
+from datetime import timedelta
+
 import numpy as np
 import pandas as pd
 
@@ -7,7 +9,7 @@ from perfnb import intervals
 from perfnb.engine import OWN_WORDS, identifier, label, literal
 from perfnb.errors import BadParameter
 from perfnb.funnel.programme import keyed
-from perfnb.funnel.rule import micros, rule_of
+from perfnb.funnel.rule import micros, rule_of, spelled
 from perfnb.funnel.steps import opening, statement
 
 __all__ = ["drivers"]
@@ -68,8 +70,8 @@ def drivers(touchpoints, steps, *, within, landmark=None, candidates=None, perio
     table.insert(table.columns.get_loc("small_n"), "stable", table["event"].map(stable).astype("boolean"))
     order = table["event"].map(place)
     table = table.assign(order=order).sort_values(["order", "landmark_hours"], ignore_index=True).drop(columns="order")
-    said = f"landmark {marks[0] / _HOUR:g} hours, of those still undecided then: an association, not an effect"
-    return table.assign(definition=f"{rule.definition}, {said}")
+    said = f"{rule.definition}, landmark {spelled(timedelta(microseconds=marks[0]))}"
+    return table.assign(definition=f"{said}, of those still undecided then: an association, not an effect")
 
 
 def _landmarks(rule, said):

@@ -8,7 +8,7 @@ from perfnb.engine import identifier, literal
 from perfnb.errors import BadParameter
 from perfnb.period import Period, duration
 
-__all__ = ["PRESETS", "Exclusion", "Rule", "Step", "micros", "rule_of"]
+__all__ = ["PRESETS", "Exclusion", "Rule", "Step", "micros", "rule_of", "spelled"]
 
 _CHOICES = {
     "order": ("ordered", "strict", "adjacent", "any", "any_after_first"),
@@ -253,14 +253,14 @@ class Rule:
         }
         if self.open == "closed":
             said.append(self._told("entry", entries))
-        said.append("no window" if self.within is None else f"{_spelled(self.within)} inclusive")
+        said.append("no window" if self.within is None else f"{spelled(self.within)} inclusive")
         if any(self.limits):
-            limits = [_spelled(timedelta(microseconds=w)) if w is not None else "no window" for w in self.limits]
+            limits = [spelled(timedelta(microseconds=w)) if w is not None else "no window" for w in self.limits]
             said.append(f"step limits {' / '.join(limits if len(set(limits)) > 1 else limits[:1])} inclusive")
         ties = {name: f"ties {name}" for name in ("distinct", "increase", "shared")} | {"sequence": "ties in sequence"}
         said.append("ties in sequence" if self.in_rows else self._told("ties", ties))
         if self.grace is not None and not self.order.startswith("any"):
-            said.append(f"{_spelled(self.grace)} grace")
+            said.append(f"{spelled(self.grace)} grace")
         for one in self.exclude:
             where = f"after step {one.after}" + (f" to {one.before}" if one.before > one.after + 1 else "")
             said.append(f"{one.step.name} excluded {where} ({one.effect})")
@@ -275,7 +275,7 @@ class Rule:
     def _around(self):
         said = []
         if self.resolution is not None:
-            said.append(f"times cut to {_spelled(self.resolution)}")
+            said.append(f"times cut to {spelled(self.resolution)}")
         if self.keys != ("user_id",):
             said.append(f"unit {' + '.join(self.keys)}")
         if self.period is not None:
@@ -408,7 +408,8 @@ def _matches(column, values):
     return parts[0] if len(parts) == 1 else f"({' OR '.join(parts)})"
 
 
-def _spelled(window):
+def spelled(window):
+    """A duration in the largest unit that it is a whole number of: "7 days", "1008 minutes"."""
     seconds = duration(window).total_seconds()
     for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60), ("seconds", 1)):
         if seconds % size == 0 or unit == "seconds":

@@ -105,7 +105,8 @@ def mature(touchpoints, *, within, steps=(), period=None):
     if until <= since:
         raise BadParameter(
             f"{touchpoints.origin}: no entry has a whole window of {within} inside the data "
-            f"({_date(seen['low'])} to {_date(seen['high'])}). Shorten within, or widen the period"
+            f"({_date(seen['low'])} to {_date(seen['high'])})"
+            f"{'' if period is None else f' and the period ({period})'}. Shorten within, or widen the period"
         )
     return Period(since, until)
 

@@ -15,7 +15,7 @@ _DAY = 86_400_000_000
 _ROUNDING = 1e-9
 
 
-def time_to_convert(touchpoints, steps, *, within, by=None, period=None, unit="user_id"):
+def time_to_convert(touchpoints, steps, *, within, by=None, period=None, **switches):
     """The share that has reached the last step so long after the first entry, cut-off windows accounted for.
 
     A unit's time runs from its first step-1 event until it reaches the last step; who has
@@ -23,8 +23,8 @@ def time_to_convert(touchpoints, steps, *, within, by=None, period=None, unit="u
     behave like early ones, the share is that of windows seen to their end (Kaplan & Meier
     1958, Journal of the American Statistical Association 53). The variance is Greenwood's, the 95 %
     interval that on the scale log(-log(1 - share)). `by` groups by the value at the entry,
-    `period` bounds entries, `unit` is the column (or columns) counted; without a window
-    (within=None) only the end of the data censors.
+    `period` bounds entries; without a window (within=None) only the end of the data
+    censors. The other switches are those of `funnel.steps`, for a closed funnel.
 
     Shares are exact at the times shown. A group with more than 2,000 times shows as many of
     them, its rows then counting what happened at several.
@@ -35,9 +35,11 @@ def time_to_convert(touchpoints, steps, *, within, by=None, period=None, unit="u
     been followed so long) with low and high, units (of the group), followed (those of them
     whose whole window lies in the data), definition.
     """
-    rule = rule_of(steps, within=within, entry="first", period=period, unit=unit)
+    rule = rule_of(steps, within=within, entry="first", period=period, **switches)
     if rule.count == 1:
         raise BadParameter(f"steps {rule.names}: one step takes no time; expected two or more")
+    if rule.open != "closed" or rule.order.startswith("any"):
+        raise BadParameter(f"time is counted from step 1 of a closed funnel in order. Found {rule.definition}")
     by = columns_of(touchpoints, by)
     found = touchpoints.fetch(_statement(touchpoints, rule, by))
     keys = [f"g_{number}" for number, _ in enumerate(by, start=1)]

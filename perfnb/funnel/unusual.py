@@ -11,6 +11,7 @@ from perfnb.errors import BadParameter
 __all__ = ["unusual"]
 
 _MEDIAN = NormalDist().inv_cdf(0.75) ** 2  # of the square of a standard normal number
+_ALIKE = np.append(0.0, np.geomspace(1e-4, 0.5, 40))  # intraclass correlations to choose from
 _LONGEST = 13  # intervals: a quarter of a year of weeks
 
 
@@ -22,8 +23,8 @@ def unusual(trend, *, draws=499, seed=0):
     Communications in Statistics 26. p is the chance that some run of some group and step
     looks as odd where nothing happened, from `draws` simulated trends (`seed`): looking
     at many weeks, groups and steps is paid for. Where intervals vary by more than chance
-    among persons, simulated ones do, too, and the statistic is divided by the median of
-    the squared distances of single intervals, which a few odd ones hardly move. The rate of a run that
+    among persons (the median of their squared distances says so, over all groups and
+    steps), simulated ones do, too, and the statistic is divided by it. The rate of a run that
     was picked because it is odd is a little too odd; only mature intervals are looked at,
     and only one run is named of each group and step.
 
@@ -31,39 +32,40 @@ def unusual(trend, *, draws=499, seed=0):
     (of the run), spans (intervals in it), of_intervals,
     units, from_units, rate, low, high, rest_units, rest_from, rest_rate (of all other
     intervals), difference (-1 to 1) with difference_low and difference_high (Newcombe,
-    95 %), p, tests (groups and steps), spread (factor on the variance, 1 or more),
+    95 %, widened by spread), p, tests (groups and steps), spread (factor on the variance, 1 or more),
     definition. The smallest p first. No rows where there are fewer than three intervals.
     """
     if draws < 99:
         raise BadParameter(f"draws {draws!r}: expected 99 or more, p cannot be smaller than 1 / (draws + 1)")
     groups = list(trend.columns[2 : trend.columns.get_loc("step")])
     seen = trend[trend["mature"].astype(bool) & (trend["from_units"].fillna(0) > 0)].sort_values("entered")
+    series = [part for _, part in seen.groupby([*groups, "step"], sort=True) if len(part) >= 3]
+    counts = [[part[name].to_numpy(float) for name in ("units", "from_units")] for part in series]
     dice = np.random.default_rng(seed)
+    alike = _alike([x[None] for x, _ in counts], [n for _, n in counts])
+    drawn = [_drawn(dice, n, x.sum() / n.sum(), alike[0], draws) for x, n in counts]
+    alike_drawn = _alike(drawn, [n for _, n in counts])
     rows, largest = [], np.zeros(draws)
-    for _, series in seen.groupby([*groups, "step"], sort=True):
-        if len(series) < 3:
-            continue
-        x, n = (series[name].to_numpy(float) for name in ("units", "from_units"))
+    for part, (x, n), others in zip(series, counts, drawn, strict=True):
         runs = [(first, k) for k in range(1, min(len(x) // 3, _LONGEST) + 1) for first in range(len(x) - k + 1)]
         first, length = np.array(runs).T
-        spread = _spread(x[None], n)
+        spread = _spread(n, alike)[0]
         found = _odd(x[None], n, first, length)[0] / spread
-        drawn = _drawn(dice, n, x.sum() / n.sum(), spread[0], draws)
-        largest = np.maximum(largest, (_odd(drawn, n, first, length) / _spread(drawn, n)[:, None]).max(axis=1))
+        largest = np.maximum(largest, _odd(others, n, first, length).max(axis=1) / _spread(n, alike_drawn))
         best = int(found.argmax())
         inside = slice(first[best], first[best] + length[best])
         rows.append(
             {
-                **{name: series[name].iloc[0] for name in [*groups, "step", "name"]},
-                "since": series["entered"].iloc[inside].iloc[0],
-                "last_day": series["last_day"].iloc[inside].iloc[-1],
+                **{name: part[name].iloc[0] for name in [*groups, "step", "name"]},
+                "since": part["entered"].iloc[inside].iloc[0],
+                "last_day": part["last_day"].iloc[inside].iloc[-1],
                 "spans": int(length[best]),
-                "of_intervals": len(series),
+                "of_intervals": len(part),
                 "units": int(x[inside].sum()),
                 "from_units": int(n[inside].sum()),
                 "rest_units": int(x.sum() - x[inside].sum()),
                 "rest_from": int(n.sum() - n[inside].sum()),
-                "spread": spread[0],
+                "spread": spread,
                 "odd": found[best],
             }
         )
@@ -94,19 +96,32 @@ def _compared(table):
     )  # fmt: skip
 
 
-def _spread(x, n):
-    """By trend, how much more single intervals vary than chance among persons makes them, by the median; 1 or more."""
-    p = (x.sum(axis=1) / n.sum())[:, None]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        squares = (x - n * p) ** 2 / (n * p * (1 - p))
-    return np.maximum(np.nan_to_num(np.median(squares, axis=1)) / _MEDIAN, 1.0)
+def _alike(trends, sizes):
+    """By trend, how alike persons of one interval are (intraclass correlation), from the median over all series.
+
+    A median, since a few odd intervals hardly move it; over all series, since that of one is rough.
+    """
+    squares, n = [], np.concatenate(sizes) if sizes else np.zeros(0)
+    for x, size in zip(trends, sizes, strict=True):
+        p = (x.sum(axis=1) / size.sum())[:, None]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            squares.append((x - size * p) ** 2 / (size * p * (1 - p)))
+    if not squares:
+        return np.zeros(1)
+    squares = np.nan_to_num(np.concatenate(squares, axis=1))
+    enough = np.array([np.median(squares / (1 + (n - 1) * rho), axis=1) <= _MEDIAN for rho in _ALIKE])
+    return np.where(enough.any(axis=0), _ALIKE[enough.argmax(axis=0)], _ALIKE[-1])
 
 
-def _drawn(dice, n, p, spread, draws):
-    """Trends of one rate in which intervals vary as much as in the one seen (beta-binomial)."""
+def _spread(n, alike):
+    """By trend, the factor on the variance of a rate in intervals of so many persons."""
+    return 1 + alike * ((n @ (n - 1)) / n.sum())
+
+
+def _drawn(dice, n, p, alike, draws):
+    """Trends of one rate in which intervals vary as much as in those seen (beta-binomial)."""
     size = (draws, n.size)
-    alike = (spread - 1) / max(n.mean() - 1, 1.0)
-    if 0 < alike < 1 and 0 < p < 1:
+    if alike and 0 < p < 1:
         p = dice.beta(p * (1 - alike) / alike, (1 - p) * (1 - alike) / alike, size)
     return dice.binomial(n.astype(int), p, size).astype(float)
 

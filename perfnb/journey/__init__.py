@@ -9,7 +9,7 @@ be counted otherwise, `Counting` lists.
 """
 
 from perfnb.journey.flow import ends, flows, frequent, transitions
-from perfnb.journey.matrix import loops, matrix_difference, retention, step_matrix
+from perfnb.journey.matrix import loops, matrix_difference, retention, step_matrix, two_groups
 from perfnb.journey.paths import BETWEEN, SEPARATOR, TRANSFORMS, path_counts, paths
 from perfnb.journey.satisfaction import satisfaction
 from perfnb.journey.segments import personas, segments
@@ -48,6 +48,7 @@ __all__ = [
     "stages",
     "step_matrix",
     "transitions",
+    "two_groups",
     "walks_plainly",
     "walks_sql",
     "with_sessions",

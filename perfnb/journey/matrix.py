@@ -7,7 +7,7 @@ import pandas as pd
 from perfnb import intervals
 from perfnb.engine import identifier, label, literal
 from perfnb.errors import BadParameter, MissingColumns
-from perfnb.journey.unit import Counting, journeys_sql, part_sql, stops_sql
+from perfnb.journey.unit import NO_TOUCH, Counting, journeys_sql, part_sql, stops_sql
 
 START, END = "(start)", "(end)"
 _CONVERSION = "(conversion)"
@@ -61,6 +61,26 @@ def step_matrix(
     names = [anchor] if isinstance(anchor, str) else [f"{name} {value}" for name, value in anchor.items()]
     where = anchor if anchor in (START, END) else f"{occurrence} " + ", ".join(f"“{name}”" for name in names)
     return table.assign(definition=f"aligned at {where}, {rule.definition}")
+
+
+def two_groups(matrix, *, by, groups=()):
+    """The step matrices of two groups, from the result of `step_matrix` with `by`; without `groups`, of the largest.
+
+    Returns the columns of `step_matrix` twice, as a mapping from the name of each group to its
+    matrix; empty matrices where there are fewer than two groups.
+    """
+    sizes = (
+        matrix.groupby(by)["aligned"].max().drop(NO_TOUCH, errors="ignore").sort_values(ascending=False, kind="stable")
+    )
+    names = list(groups) or list(sizes.index[:2])
+    strange = [name for name in names if name not in sizes]
+    if (groups and len(set(names)) != 2) or (strange and len(sizes) >= 2):
+        raise BadParameter(
+            f"groups {names!r}: expected two of the column {by}, which has {', '.join(sizes.index[:20])}"
+        )
+    if strange or len(names) < 2:
+        return dict.fromkeys((*names, "", " ")[:2], matrix.iloc[:0])
+    return {name: matrix[matrix[by] == name] for name in names}
 
 
 def matrix_difference(one, other):

@@ -14,6 +14,7 @@ _STARTS = 10
 _ROUNDS = 100
 _HALVES = 10  # samples for the stability
 _SAMPLE = 20_000  # persons of each at most
+_LONG = 3  # mean gaps; of those who come at random, and as ever, one in twenty is quiet for longer
 _CLEAR = 0.3  # effect sizes below this name nothing
 _SAID = {  # of a feature that is low, and high
     "touches": ("few touches", "many touches"),
@@ -34,8 +35,9 @@ def segments(touchpoints, *, orders=None, k=4, seed=0, touchpoint="channel", con
     orders and value (of `orders` where given, of the conversions otherwise); each as log(1 +
     x), standardised; what is alike in everybody weighs nothing. The profile says which features
     set a segment apart most. A candidate for reactivation has ordered before and been quiet
-    for longer than the mean gap between the own active days; who has only one such day has
-    no gap to hold it against. Segments always come out: `stability` says whether others of
+    for longer than three times the mean gap between the own active days (of those who come
+    at random and go on doing so, one in twenty); who has only one such day has no gap to
+    hold it against. Segments always come out: `stability` says whether others of
     the same people would give the same ones. Only counts and means leave; means of segments
     under 30 persons are withheld.
 
@@ -160,8 +162,9 @@ def _persons(touchpoints, orders, touchpoint, conversion):
         "dated AS (SELECT person.*, MAX(last) OVER () - last AS quiet FROM person),\n"
         f"figures AS (SELECT touches, touchpoints, active_days, CAST(FLOOR(quiet / {_DAY}.0) AS BIGINT) AS days_since, "
         "orders, CAST(COALESCE(value, 0) AS DOUBLE) AS value, "
-        "CASE WHEN orders > 0 AND active_days > 1 AND quiet * (active_days - 1) > last - first THEN 1 ELSE 0 END "
-        "AS reactivate, CASE WHEN orders > 0 AND active_days = 1 THEN 1 ELSE 0 END AS gap_unknown FROM dated)\n"
+        f"CASE WHEN orders > 0 AND active_days > 1 AND quiet * (active_days - 1) > {_LONG} * (last - first) "
+        "THEN 1 ELSE 0 END AS reactivate, "
+        "CASE WHEN orders > 0 AND active_days = 1 THEN 1 ELSE 0 END AS gap_unknown FROM dated)\n"
         f"SELECT {', '.join(FEATURES)}, reactivate, gap_unknown, COUNT(*) AS persons FROM figures "
         f"GROUP BY {', '.join(FEATURES)}, reactivate, gap_unknown\n"
         "UNION ALL SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, COUNT(*) FROM events "
