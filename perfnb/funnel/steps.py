@@ -162,7 +162,8 @@ def columns_of(touchpoints, by):
         if not touchpoints.has(name):
             raise MissingColumns(
                 f"{touchpoints.name} ({touchpoints.origin}): no column {name!r} to group by; found "
-                f"{', '.join(touchpoints.columns)}. Group by one of them, or map it"
+                f"{', '.join(touchpoints.columns)}. Group by one of them (in notebooks: group), or map it, "
+                f'columns={{"{name}": "…"}}'
             )
     return by
 
