@@ -57,7 +57,7 @@ def test_pure_noise_of_method_section_9_drives_nothing_though_unequal_exposure_g
     table = book(touchpoints=frame[list(LOG)]).touchpoints
     found = funnel.drivers(table, ["visit", "order"], within="14 days", candidates=names)
     at = found[found["chosen"]]
-    assert (at["landmark_hours"] == 14 * 24 / 10).all() and (at["tests"] == 30).all()
+    assert (at["landmark_hours"] == 14 * 24 // 10).all() and (at["tests"] == 30).all()
     assert abs(np.log(at["odds_ratio"]).mean()) < 0.08
     assert (at["odds_low"].lt(1) & at["odds_high"].gt(1)).mean() > 0.8
     from scipy.stats import kstest

@@ -25,10 +25,10 @@ def drivers(touchpoints, steps, *, within, landmark=None, candidates=None, perio
     Counting an event for converters until they convert, and for the others over the whole
     window, gives the others more time for everything: pure noise then looks like a strong
     hindrance. Here every unit has the same time. At the `landmark` (a duration since the
-    unit's first step-1 event; unless told, a tenth of `within`) those who have not
-    converted and whose window is closed in the data are parted by whether the event was
-    there up to then (both ends included), and followed to the end of the window: Anderson,
-    Cain & Gelber (1983), Journal of Clinical Oncology 1. All is done again with half and
+    unit's first step-1 event; unless told, a tenth of `within`, in whole hours) those who
+    have not converted and whose window is closed in the data are parted by whether the
+    event was there up to then (both ends included), and followed to the end of the window:
+    Anderson, Cain & Gelber (1983), Journal of Clinical Oncology 1. All is done again with half and
     with twice the landmark. What is found is an association among those still undecided:
     who searches for a product may be nearer to buying it anyway.
 
@@ -77,6 +77,8 @@ def drivers(touchpoints, steps, *, within, landmark=None, candidates=None, perio
 def _landmarks(rule, said):
     """The landmark, its half and its double, in microseconds."""
     mark = rule.window // _TENTH if said is None else micros(said)
+    if said is None and mark >= _HOUR:
+        mark -= mark % _HOUR
     if mark < 2 or 2 * mark >= rule.window:
         raise BadParameter(
             f"landmark {said!r}: expected more than nothing and less than half of within ({rule.within}), as twice the "

@@ -100,10 +100,13 @@ def trend(trend, *, by=None, step=None, language="en", ax=None):
     _dates_below(ax, list(dates), apart.days, language)
     style.grid(ax, "y")
     name = style.plain(rows["name"].iloc[0], language)
-    ax.set_title(f"{name}: {_rate_of(language)}", loc="left", fontsize=9.5, pad=24 if by else 8)
+    fit = 1
     if by:
         longest = max(len(style.plain(group, language)) for group in groups)
         fit = max(1, min(6, 90 // (longest + 6)))
+    lines = -(-len(groups) // fit) if by else 0
+    ax.set_title(f"{name}: {_rate_of(language)}", loc="left", fontsize=9.5, pad=8 + 16 * lines)
+    if by:
         style.legend(ax, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=fit, columnspacing=1.2, handlelength=1.6)
     band = locale.text("plot.band_interval", language)
     more = locale.text("plot.more_groups", language, shown=len(groups), all=len(groups) + left_out) + "."
