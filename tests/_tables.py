@@ -1,6 +1,7 @@
 """Small tables by hand, for the tests of the models."""
 
 import importlib.util
+import itertools
 import shutil
 from pathlib import Path
 
@@ -22,6 +23,25 @@ ENGINES = [
     ),
     pytest.param(CHDB, marks=[pytest.mark.chdb, pytest.mark.skipif(no_chdb, reason="needs chdb and sqlglot")]),
 ]
+
+# What counts as a journey, in all ways that `journey.Counting` knows.
+WAYS = {
+    "count": ["every", "first"],
+    "repeats": ["reset", "overlap"],
+    "direct": ["keep", "drop", "drop_last"],
+    "nulls": ["journeys", "persons", "none"],
+}
+ALL_WAYS = [dict(zip(WAYS, values, strict=True)) for values in itertools.product(*WAYS.values())]
+
+
+def apart(one, other, slack=1.0):
+    """Whether two boxes on a chart do not touch, but for so many pixels."""
+    return (
+        one.x1 <= other.x0 + slack
+        or other.x1 <= one.x0 + slack
+        or one.y1 <= other.y0 + slack
+        or other.y1 <= one.y0 + slack
+    )
 
 
 def shared(path):

@@ -714,13 +714,13 @@ def test_limits_without_few_events_are_those_of_the_jack_knifes_textbook():
     """Miller (1974): of a total of G independent parts, t × sqrt(G / (G - 1) × the sum of squared deviations)."""
     part = np.random.default_rng(1).normal(5, 2, GROUPS)
     half = stats.t.ppf(0.975, GROUPS - 1) * math.sqrt(GROUPS / (GROUPS - 1) * ((part - part.mean()) ** 2).sum())
-    found = noise.limits(part.sum(), noise.leave_out(part))
+    found = noise.limits(part.sum(), noise.variance(noise.leave_out(part)))
     assert found == pytest.approx((part.sum() - half, part.sum() + half), rel=1e-5)
 
 
 def test_limits_of_counts_are_garwoods_1936_of_0_1_and_10():
     nothing_known = np.zeros((3, GROUPS))
-    found = noise.limits(np.array([0.0, 1.0, 10.0]), nothing_known, 1.0)
+    found = noise.limits(np.array([0.0, 1.0, 10.0]), noise.variance(nothing_known), 1.0)
     np.testing.assert_allclose(found, [[0, 0.0253, 4.795], [3.689, 5.572, 18.39]], atol=0.005)
 
 
@@ -890,7 +890,7 @@ def test_all_conversions_in_one_group_of_persons_leave_no_estimate_unknown(model
 def test_leaving_groups_out_keeps_the_whole_on_average():
     parts = np.random.default_rng(0).poisson(3, (4, GROUPS)).astype(float)
     np.testing.assert_allclose(noise.leave_out(parts).mean(axis=-1), parts.sum(axis=-1))
-    low, high = noise.limits(parts.sum(axis=-1), noise.leave_out(parts))
+    low, high = noise.limits(parts.sum(axis=-1), noise.variance(noise.leave_out(parts)))
     np.testing.assert_allclose((low + high) / 2, parts.sum(axis=-1))
 
 

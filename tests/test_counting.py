@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from _tables import SAMPLES, book, events, moments
+from _tables import ALL_WAYS, SAMPLES, WAYS, book, events, moments
 
 from perfnb import attribution, checks, journey, locale, report
 from perfnb.errors import TooMuchLost
@@ -21,13 +21,6 @@ COLUMNS = ("user_id", "timestamp", "event", "channel", "value")
 DAY = 86_400
 NOTEBOOK = Path(__file__).resolve().parents[1] / "notebooks" / "attribution.ipynb"
 PERIOD = Period(date(2025, 1, 5), date(2025, 1, 14))
-CHOICES = {
-    "count": ["every", "first"],
-    "repeats": ["reset", "overlap"],
-    "direct": ["keep", "drop", "drop_last"],
-    "nulls": ["journeys", "persons", "none"],
-}
-ALL_WAYS = [dict(zip(CHOICES, values, strict=True)) for values in itertools.product(*CHOICES.values())]
 BETWEEN_WAYS = ALL_WAYS[::5]
 
 
@@ -83,7 +76,7 @@ def test_paths_conserve_conversions_and_value_in_every_way_of_counting(transform
             assert not found["nulls"].any()
 
 
-@pytest.mark.parametrize("count", CHOICES["count"])
+@pytest.mark.parametrize("count", WAYS["count"])
 @pytest.mark.parametrize("period", [None, PERIOD, Period(date(2025, 1, 9), date(2025, 1, 10))])
 @pytest.mark.parametrize("seed", range(4))
 def test_totals_equal_a_count_of_the_orders_one_by_one(seed, period, count):
@@ -93,7 +86,7 @@ def test_totals_equal_a_count_of_the_orders_one_by_one(seed, period, count):
 
 
 @pytest.mark.parametrize("period", [None, PERIOD])
-@pytest.mark.parametrize("direct", CHOICES["direct"])
+@pytest.mark.parametrize("direct", WAYS["direct"])
 def test_the_proof_holds_for_first_conversions_under_every_model(period, direct):
     table = events(random_log(7), COLUMNS)
     counting = {"count": "first", "direct": direct, "period": period, "lookback": "2 days"}

@@ -415,7 +415,9 @@ def test_intervals_are_those_of_the_jack_knife_with_every_group_fitted_again(sho
     total = found["credit"].sum()
     for column, prefix, one in (("credit", "", 1), ("value", "value_", found["value"].sum() / total)):
         left_out = pd.concat([table[column] for table in out], axis=1).reindex(found.index).fillna(0)
-        limits = noise.limits(found[column].to_numpy(), left_out.to_numpy() * GROUPS / (GROUPS - 1), one)
+        limits = noise.limits(
+            found[column].to_numpy(), noise.variance(left_out.to_numpy() * GROUPS / (GROUPS - 1)), one
+        )
         for name, limit in zip(("low", "high"), limits, strict=True):
             assert found[prefix + name].to_numpy() == pytest.approx(limit, rel=1e-3, abs=1e-2 * one)
 

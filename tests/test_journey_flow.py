@@ -8,7 +8,7 @@ from datetime import date
 
 import pandas as pd
 import pytest
-from _tables import ENGINES, events, only, shuffled
+from _tables import ALL_WAYS, ENGINES, events, only, shuffled
 
 from perfnb import funnel, journey
 from perfnb.errors import BadParameter
@@ -17,13 +17,6 @@ from perfnb.period import Period
 COLUMNS = ("user_id", "timestamp", "event", "channel", "value")
 DAY = 86_400
 OWN = {"(start)", "(conversion)", "(end)"}
-CHOICES = {
-    "count": ["every", "first"],
-    "repeats": ["reset", "overlap"],
-    "direct": ["keep", "drop", "drop_last"],
-    "nulls": ["journeys", "persons", "none"],
-}
-ALL_WAYS = [dict(zip(CHOICES, values, strict=True)) for values in itertools.product(*CHOICES.values())]
 PERIOD = Period(date(2025, 1, 4), date(2025, 1, 12))
 
 

@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from _tables import apart
 from matplotlib.colors import to_rgba
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
@@ -190,15 +191,6 @@ def branches(ax):
     """The connectors: (colour of the edge, colour of the face, thickness)."""
     made = [patch for patch in ax.patches if isinstance(patch, Rectangle) and patch.get_zorder() == 2]
     return [(one.get_edgecolor(), one.get_facecolor(), one.get_height()) for one in made]
-
-
-def apart(one, other, slack=1.0):
-    return (
-        one.x1 <= other.x0 + slack
-        or other.x1 <= one.x0 + slack
-        or one.y1 <= other.y0 + slack
-        or other.y1 <= one.y0 + slack
-    )
 
 
 def inside(small, large, slack=1.5):

@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from _tables import apart
 from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.patches import FancyBboxPatch, PathPatch, Polygon
 
@@ -120,15 +121,6 @@ def boxes(ax, artists):
     """Where artists stand, in pixels."""
     ax.figure.canvas.draw()
     return [artist.get_window_extent() for artist in artists]
-
-
-def apart(one, other, slack=1.0):
-    return (
-        one.x1 <= other.x0 + slack
-        or other.x1 <= one.x0 + slack
-        or one.y1 <= other.y0 + slack
-        or other.y1 <= one.y0 + slack
-    )
 
 
 def said_on(ax):

@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from _tables import apart
 from matplotlib.colors import to_rgba
 from matplotlib.patches import PathPatch, Rectangle
 
@@ -281,15 +282,6 @@ def said_on(ax):
     ticks += [] if not ax.axison else [t for t in ax.get_yticklabels() if up[0] <= t.get_position()[1] <= up[1]]
     labels = [ax.xaxis.label, ax.yaxis.label, ax.title, ax._left_title] if ax.axison else []
     return [text for text in (*ax.texts, *legend, *ticks, *labels) if text.get_text() and text.get_visible()]
-
-
-def apart(one, other, slack=1.0):
-    return (
-        one.x1 <= other.x0 + slack
-        or other.x1 <= one.x0 + slack
-        or one.y1 <= other.y0 + slack
-        or other.y1 <= one.y0 + slack
-    )
 
 
 def written(ax):

@@ -21,16 +21,30 @@ def leave_out(parts):
     return (parts.sum(axis=-1, keepdims=True) - parts) * (GROUPS / (GROUPS - 1))
 
 
-def limits(estimate, left_out, one=None):
-    """95 % limits of `estimate` from the same estimated without each group (last axis).
+def variance(left_out):
+    """The variance of an estimate from the same estimated without each group (last axis).
 
-    The spread is that of the jack-knife (Miller 1974, The jackknife: a review;
-    Biometrika 61). With `one`, what a single conversion makes of the estimate, the limits
-    are those of a sum of few weighted events, never below 0 and above 0 where nothing was
-    seen (Fay & Feuer 1997, Confidence intervals for directly standardized rates;
-    Statistics in Medicine 16); of many events, and without `one`, they are a t interval.
+    That of the jack-knife (Miller 1974, The jackknife: a review; Biometrika 61), widened
+    so that a normal quantile serves: few groups know their own spread badly.
     """
-    return _limits(estimate, _variance(left_out), one)
+    off = left_out - left_out.mean(axis=-1, keepdims=True)
+    wider = (intervals.t(GROUPS - 1) / intervals.Z) ** 2
+    return (GROUPS - 1) / GROUPS * (off**2).sum(axis=-1) * wider
+
+
+def limits(estimate, variance, one=None):
+    """95 % limits of `estimate`.
+
+    With `one`, what a single conversion makes of the estimate, they are those of a sum of
+    few weighted events, never below 0 and above 0 where nothing was seen (Fay & Feuer
+    1997, Confidence intervals for directly standardized rates; Statistics in Medicine 16);
+    of many events, and without `one`, a normal interval.
+    """
+    if one is None:
+        half = intervals.Z * np.sqrt(variance)
+        return estimate - half, estimate + half
+    variance = np.where(variance > 0, variance, np.maximum(estimate, 0) * one)
+    return _gamma(estimate, variance, 0.025), _gamma(estimate + one, variance + one**2, 0.975)
 
 
 def of_journeys(*kinds):
@@ -82,21 +96,6 @@ def linearised(paths, which, amounts, *, grouped):
 def _squares(conversions, value):
     """The squared values of conversions, those of a path taken for equal."""
     return np.divide(value**2, conversions, out=np.zeros(np.shape(value)), where=conversions > 0)
-
-
-def _variance(left_out):
-    """The jack-knife's, widened so that a normal quantile serves: few groups know their own spread badly."""
-    off = left_out - left_out.mean(axis=-1, keepdims=True)
-    wider = (intervals.t(GROUPS - 1) / intervals.Z) ** 2
-    return (GROUPS - 1) / GROUPS * (off**2).sum(axis=-1) * wider
-
-
-def _limits(estimate, variance, one):
-    if one is None:
-        half = intervals.Z * np.sqrt(variance)
-        return estimate - half, estimate + half
-    variance = np.where(variance > 0, variance, np.maximum(estimate, 0) * one)
-    return _gamma(estimate, variance, 0.025), _gamma(estimate + one, variance + one**2, 0.975)
 
 
 def _gamma(mean, variance, p):
@@ -168,7 +167,7 @@ def columns(
     if credit_out is not None:
         whole = np.broadcast_to(credit_out.sum(axis=0), credit_out.shape)
         share_out = np.divide(credit_out, whole, out=np.repeat(share[:, None], GROUPS, axis=1), where=whole > 0)
-        variances = [_variance(left_out) for left_out in (credit_out, share_out, value_out)]
+        variances = [variance(left_out) for left_out in (credit_out, share_out, value_out)]
     elif spread is not None and total:
         # Every conversion adds one to the sum of which the share is.
         of_share = (spread[0] - 2 * share * spread[1] + share**2 * total) / total**2
@@ -182,7 +181,7 @@ def columns(
         low = high = np.full(size, np.nan)
         if variances and size and (has_value or name != "value"):
             few = None if signed or one <= 0 or (estimate < 0).any() else one
-            low, high = _limits(estimate, variances[k], few)
+            low, high = limits(estimate, variances[k], few)
             high = np.minimum(high, 1.0) if name == "share" and not signed else high
         found[name], found[f"{prefix}low"], found[f"{prefix}high"] = estimate, np.round(low, 9), np.round(high, 9)
     texts = {"model": model, "currency": currency, "definition": definition}

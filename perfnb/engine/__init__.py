@@ -22,7 +22,7 @@ OWN_WORDS = (
     *("(no stage)", "(not entered)", "(nothing)", "(goes on)"),
 )
 
-__all__ = ["Table", "connect", "identifier", "label", "literal", "sql_of", "translated"]
+__all__ = ["Table", "connect", "identifier", "label", "labelled", "literal", "sql_of", "translated"]
 
 _OUTSIDE = 0.1  # share of a period's days that may lie before or after a log of events
 # Quoted values and names first: an event may be called "{table}".
@@ -111,6 +111,11 @@ def label(expression):
         f"CASE WHEN {text} >= ')' THEN {text} WHEN {expression} IS NULL THEN '(unknown)' "
         f"WHEN {text} IN ({ours}) THEN CONCAT('“', {text}, '”') ELSE {text} END"
     )
+
+
+def labelled(name):
+    """A name from the data, which is not null, as `label` has it."""
+    return f"“{name}”" if name in OWN_WORDS else name
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from perfnb import intervals
-from perfnb.engine import OWN_WORDS, identifier, label, literal
+from perfnb.engine import identifier, label, labelled, literal
 from perfnb.errors import BadParameter
 from perfnb.funnel.programme import keyed
 from perfnb.funnel.rule import micros, rule_of, spelled
@@ -59,7 +59,7 @@ def drivers(touchpoints, steps, *, within, landmark=None, candidates=None, perio
     whole = found[found["event"].isna()].drop(columns="event").sum()
     found = found[found["event"].notna()].set_index("event")
     if candidates is not None:
-        found = found.reindex([_labelled(name) for name in candidates]).fillna(0)
+        found = found.reindex([labelled(name) for name in candidates]).fillna(0)
     tables = [_compared(found, whole, number, mark) for number, mark in enumerate(marks)]
     signs = pd.concat([np.sign(table.set_index("event")["difference"]) for table in tables], axis=1)
     stable = signs.sum(axis=1).abs().eq(len(marks)).astype("boolean").mask(signs.isna().any(axis=1))
@@ -101,10 +101,6 @@ def _candidates(rule, said):
                 "Choose events that are no steps"
             )
     return list(dict.fromkeys(said))
-
-
-def _labelled(name):
-    return f"“{name}”" if name in OWN_WORDS else name
 
 
 def _counted(touchpoints, rule, marks, candidates):

@@ -46,7 +46,7 @@ def levers(touchpoints, steps, *, uplift=0.1, draws=2000, seed=0, semantics=None
         raise BadParameter(f"uplift {uplift!r}: expected a share from 0 to 1, as 0.1 for 10 %")
     _check_draws(draws)
     rule = rule_of(steps, semantics, **switches)
-    if rule.attempts or rule.open != "closed" or rule.order.startswith("any"):
+    if not rule.stepwise:
         raise BadParameter(f"levers are those of units that go from step to step. Found {rule.definition}")
     required = rule.required
     if len(required) < 2:

@@ -33,7 +33,7 @@ def next_action(touchpoints, steps, *, top=8, semantics=None, **switches):
     (Wilson, 95 %), definition. The units of a step add up to `dropped` at the next required step.
     """
     rule = rule_of(steps, semantics, **switches)
-    if rule.attempts or rule.open != "closed" or rule.order.startswith("any"):
+    if not rule.stepwise:
         raise BadParameter(f"next_action is that of units that go from step to step. Found {rule.definition}")
     if len(rule.required) == 1:
         raise BadParameter(f"steps {rule.names}: nobody stops at the last step; expected two or more")

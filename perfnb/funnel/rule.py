@@ -216,6 +216,16 @@ class Rule:
         return self.entry in ("each", "sequential")
 
     @property
+    def any_order(self):
+        """Whether steps are counted in whatever order they are done."""
+        return self.order in ("any", "any_after_first")
+
+    @property
+    def stepwise(self):
+        """Whether units go from step to step, and from step 1 on."""
+        return self.open == "closed" and not (self.attempts or self.any_order)
+
+    @property
     def keys(self):
         """The columns that make a unit."""
         return (self.unit,) if isinstance(self.unit, str) else tuple(self.unit)
@@ -223,7 +233,7 @@ class Rule:
     @property
     def names(self):
         """What the rows of a result are called: the steps, or how many of them are done."""
-        if self.order in ("any", "any_after_first"):
+        if self.any_order:
             return [f"{k} / {self.count}" for k in range(1, self.count + 1)]
         return [step.name for step in self.steps]
 
@@ -259,7 +269,7 @@ class Rule:
             said.append(f"step limits {' / '.join(limits if len(set(limits)) > 1 else limits[:1])} inclusive")
         ties = {name: f"ties {name}" for name in ("distinct", "increase", "shared")} | {"sequence": "ties in sequence"}
         said.append("ties in sequence" if self.in_rows else self._told("ties", ties))
-        if self.grace is not None and not self.order.startswith("any"):
+        if self.grace is not None and not self.any_order:
             said.append(f"{spelled(self.grace)} grace")
         for one in self.exclude:
             where = f"after step {one.after}" + (f" to {one.before}" if one.before > one.after + 1 else "")
@@ -286,7 +296,7 @@ class Rule:
 
     def _refuse(self):
         """What the switches cannot mean together."""
-        any_order = self.order in ("any", "any_after_first")
+        any_order = self.any_order
         total = self.order in ("strict", "adjacent")
         limited = any(limit is not None for limit in self.limits)
         apart = "steps that exclude each other: one event may meet two of these"

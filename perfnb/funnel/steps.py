@@ -131,7 +131,7 @@ def grouped(touchpoints, rule, by, by_from):
     shown = ", ".join(f"COALESCE(marked.{name}, '(unknown)') AS {name}" for name in names)
     step = by_from if isinstance(by_from, int) else 1
     is_step = "0"
-    if isinstance(by_from, int) or (rule.open == "closed" and not rule.order.startswith("any")):
+    if isinstance(by_from, int) or (rule.open == "closed" and not rule.any_order):
         is_step = f"CASE WHEN {rule.steps[step - 1].sql()} THEN 1 ELSE 0 END"
     events = events_sql(touchpoints, rule, by, is_step, all_events=by_from in ("first", "last", "all"))
     if by_from == "all":
@@ -174,7 +174,7 @@ def _check(rule, by_from):
         raise BadParameter(
             f"by_from {by_from!r}: expected 'entry', 'first', 'last', 'all' or the number of a step, 1 to {rule.count}"
         )
-    if number and (rule.attempts or rule.open == "union" or rule.order.startswith("any")):
+    if number and (rule.attempts or rule.open == "union" or rule.any_order):
         raise BadParameter(f"by_from {by_from}: no attempt with an event for that step. Found {rule.definition}")
 
 
@@ -307,7 +307,7 @@ def reported(counts, rule, by, definition):
 
 def _unordered(rule):
     """Whether nothing can be out of order, or nobody can tell."""
-    return rule.attempts or rule.open == "union" or rule.order.startswith("any")
+    return rule.attempts or rule.open == "union" or rule.any_order
 
 
 def _spread(rule, total, k, before):

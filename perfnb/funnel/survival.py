@@ -38,7 +38,7 @@ def time_to_convert(touchpoints, steps, *, within, by=None, period=None, **switc
     rule = rule_of(steps, within=within, entry="first", period=period, **switches)
     if rule.count == 1:
         raise BadParameter(f"steps {rule.names}: one step takes no time; expected two or more")
-    if rule.open != "closed" or rule.order.startswith("any"):
+    if not rule.stepwise:
         raise BadParameter(f"time is counted from step 1 of a closed funnel in order. Found {rule.definition}")
     by = columns_of(touchpoints, by)
     found = touchpoints.fetch(_statement(touchpoints, rule, by))

@@ -24,7 +24,7 @@ def times(touchpoints, steps, *, anchor="last", by=None, semantics=None, **switc
     from_start_median (seconds since step 1, by the anchor), anchor, definition.
     """
     rule = rule_of(steps, semantics, **switches)
-    if rule.attempts or rule.open != "closed" or rule.order.startswith("any"):
+    if not rule.stepwise:
         raise BadParameter(f"times are those of units that go from step to step. Found {rule.definition}")
     if anchor not in ("last", "first"):
         raise BadParameter(f"anchor {anchor!r}: expected 'last' or 'first'")

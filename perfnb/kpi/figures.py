@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from perfnb import columns
-from perfnb.engine import OWN_WORDS, Table, identifier, literal
+from perfnb.engine import Table, identifier, labelled, literal
 from perfnb.errors import BadParameter, MissingTable
 from perfnb.kpi.catalogue import BASE, CATALOGUE, NOT_SUMMED, SUMMED
 from perfnb.kpi.noise import Halves, each_day
@@ -268,8 +268,7 @@ def _sums(figures, spans, by, action, asked=None):
 
 def _labelled(places, names):
     """Each row's place in the names, and these in their order, called as `label` does in SQL."""
-    ours = frozenset(OWN_WORDS)
-    names = [*(f"“{name}”" if name in ours else name for name in names), "(unknown)"]
+    names = [*map(labelled, names), "(unknown)"]
     order = sorted(set(names))
     place = {name: at for at, name in enumerate(order)}
     return np.array([place[name] for name in names])[places], order  # −1, none, is the last
