@@ -467,7 +467,10 @@ def test_steps_counted_in_the_engine_are_those_of_the_paths(engine, order, count
     table = events(LOG, COLUMNS, engine=engine)
     quick = attribution.markov(table, order=order, **counting)
     monkeypatch.setattr(journey, "walks_plainly", lambda **_: False)
-    pd.testing.assert_frame_equal(quick, attribution.markov(table, order=order, **counting), rtol=1e-8)
+    slow = attribution.markov(table, order=order, **counting)
+    # Limits are over persons here and over groups of them there: each has tests of its own.
+    limits = [name for name in quick if name.endswith(("low", "high"))]
+    pd.testing.assert_frame_equal(quick.drop(columns=limits), slow.drop(columns=limits), rtol=1e-8)
 
 
 def test_rules_of_a_table_of_paths_are_those_of_its_events():

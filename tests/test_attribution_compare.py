@@ -15,7 +15,7 @@ from _tables import ENGINES, book, events, only
 from scipy import stats
 
 from perfnb import attribution, intervals, journey
-from perfnb.attribution import noise, order
+from perfnb.attribution import noise, order, steps
 from perfnb.attribution.compare import _FIGURES, OWN_ROWS
 from perfnb.attribution.paths import GROUPS, coded
 from perfnb.errors import BadParameter
@@ -705,7 +705,10 @@ def test_without_both_kinds_of_journeys_there_is_no_order_to_choose():
 
 def fay_feuer(estimate, variance, one):
     """Their limits of a weighted sum of Poisson counts, the normal quantile widened to Student's by the groups."""
-    variance = variance * (stats.t.ppf(0.975, GROUPS - 1) / 1.959964) ** 2
+    return gamma_limits(estimate, variance * (stats.t.ppf(0.975, GROUPS - 1) / 1.959964) ** 2, one)
+
+
+def gamma_limits(estimate, variance, one):
     ends = ((0.025, estimate, variance), (0.975, estimate + one, variance + one**2))
     return [stats.gamma.ppf(p, mean**2 / spread, scale=spread / mean) for p, mean, spread in ends]
 
@@ -745,22 +748,28 @@ def test_limits_of_linear_models_are_fays_and_feuers_with_the_spread_between_gro
         assert row[["share_low", "share_high"]].tolist() == pytest.approx(expected, rel=1e-4)
 
 
+def refits(found, table, order, parts):
+    """Credit and share by touchpoint of `table`, estimated without each of the `parts` of the persons."""
+    outs = []
+    for part in parts:
+        counts = defaultdict(lambda: [0, 0])
+        for person, labels, won in found:
+            if person not in part:
+                counts[" > ".join(labels)][0 if won else 1] += 1
+        paths = from_paths([(path, *both) for path, both in counts.items()])
+        refit = attribution.markov(paths, order=order, intervals=False).set_index("channel")
+        outs.append(refit[["credit", "share"]].reindex(table.index).to_numpy())
+    return np.array(outs)
+
+
 @pytest.mark.parametrize("order", [1, 3])
 def test_limits_of_markov_are_those_of_refits_without_each_group(order):
+    """Where touches may not count, which is so with any way to treat direct visits, persons are told by groups."""
     found, rows = journeys_by_person(1500, seed=6)
-    table = attribution.markov(events(rows, COLUMNS), order=order).set_index("channel")
-    groups = [group_of(row[0]) for row in found]
-    outs = []
-    for group in range(GROUPS):
-        counts = defaultdict(lambda: [0, 0])
-        for (_, labels, won), own in zip(found, groups, strict=True):
-            if own != group:
-                counts[" > ".join(labels)][0 if won else 1] += 1
-        refit = attribution.markov(
-            from_paths([(path, *both) for path, both in counts.items()]), order=order, intervals=False
-        )
-        outs.append(refit.set_index("channel")[["credit", "share"]].reindex(table.index).to_numpy())
-    outs = np.array(outs) * [[GROUPS / (GROUPS - 1), 1]]
+    counting = {"direct": "drop", "direct_channel": "(none)"}
+    table = attribution.markov(events(rows, COLUMNS), order=order, **counting).set_index("channel")
+    parts = [{row[0] for row in found if group_of(row[0]) == group} for group in range(GROUPS)]
+    outs = refits(found, table, order, parts) * [[GROUPS / (GROUPS - 1), 1]]
     variance = (GROUPS - 1) / GROUPS * ((outs - outs.mean(axis=0)) ** 2).sum(axis=0)
     total = table["credit"].sum()
     for row, (own, of_share) in zip(table.itertuples(), variance, strict=True):
@@ -768,6 +777,53 @@ def test_limits_of_markov_are_those_of_refits_without_each_group(order):
         assert row.high - row.low == pytest.approx(high - low, rel=0.06)
         low, high = fay_feuer(row.share, of_share, 1 / total)
         assert row.share_high - row.share_low == pytest.approx(high - low, rel=0.06)
+
+
+@pytest.mark.parametrize(("order", "share"), [(1, 1), (3, 1), (1, 0.5), (2, 0.5)])
+def test_limits_of_markov_are_those_of_refits_without_each_person(order, share, monkeypatch):
+    """Jaeckel (1972): the variance is the sum over persons of the square of what each makes of the estimate.
+
+    Of very many persons only a share is looked at: those whose MD5 is below it.
+    """
+    found, rows = journeys_by_person(400, seed=6)
+    if share < 1:
+        touches, won = sum(len(row[1]) for row in found), sum(row[2] for row in found)
+        monkeypatch.setattr(steps, "_CONVERSIONS", share * won)
+        monkeypatch.setattr(steps, "_TOUCHES", (0, touches))
+    table = attribution.markov(events(rows, COLUMNS), order=order).set_index("channel")
+    whole = attribution.markov(events(rows, COLUMNS), order=order, intervals=False).set_index("channel")
+    pd.testing.assert_frame_equal(table[["credit", "share", "value"]], whole[["credit", "share", "value"]])
+    persons = sorted({row[0] for row in found})
+    bound = f"{round(share * 16):x}" if share < 1 else "g"
+    looked_at = [{person} for person in persons if hashlib.md5(person.encode()).hexdigest() < bound]
+    assert (len(looked_at) < 250) == (share < 1)
+    outs = refits(found, table, order, looked_at)
+    variance = ((outs - table[["credit", "share"]].to_numpy()) ** 2).sum(axis=0) / share
+    total = table["credit"].sum()
+    for row, (own, of_share) in zip(table.itertuples(), variance, strict=True):
+        low, high = gamma_limits(row.credit, own, 1)
+        assert [row.low, row.high] == pytest.approx([low, high], rel=0.01)
+        assert [row.value_low, row.value_high] == pytest.approx([10 * low, 10 * high], rel=0.01)
+        low, high = gamma_limits(row.share, of_share, 1 / total)
+        assert row.share_high - row.share_low == pytest.approx(high - low, rel=0.01)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_limits_from_events_hold_conversions_of_nobody_and_those_without_a_touch(order):
+    """Whom nobody knows is a person of his own; who orders twice without a touch is one person with two."""
+    rows = [("u1", 0, "visit", "A", None), ("u1", 1, "order", None, 10)]
+    rows += [("u2", 0, "visit", "B", None), ("u3", 1, "order", None, 10), ("u3", 5, "order", None, 30)]
+    rows += [(None, 2, "order", None, 10), (None, 3, "order", None, 20)]
+    found = attribution.markov(events(rows, COLUMNS), order=order).set_index("channel")
+    row = found.loc["(no touch)"]
+    assert row[["credit", "value"]].tolist() == [4, 70]
+    assert row[["low", "high"]].tolist() == pytest.approx(gamma_limits(4, 2**2 + 1 + 1, 1), rel=1e-6)
+    # One conversion is worth 16 on average; the two of nobody are taken for equal.
+    expected = gamma_limits(70, 40**2 + 2 * 15**2, 80 / 5)
+    assert row[["value_low", "value_high"]].tolist() == pytest.approx(expected, rel=1e-6)
+    of_share = ((2 - 0.8 * 2) ** 2 + 2 * (1 - 0.8) ** 2 + (0 - 0.8) ** 2) / 5**2
+    low, high = gamma_limits(0.8, of_share, 1 / 5)
+    assert row[["share_low", "share_high"]].tolist() == pytest.approx([low, min(high, 1)], rel=1e-6)
 
 
 TABLE = {  # journeys of a path without a conversion, conversions, value of them
@@ -820,8 +876,7 @@ def test_limits_of_a_table_of_paths_are_those_of_the_jack_knife_over_its_journey
                 expected = 2 * 1.959964 * math.sqrt(spread)
             else:
                 one = ones[name]
-                ends = ((0.025, own, spread), (0.975, own + one, spread + one**2))
-                low, high = (stats.gamma.ppf(p, mean**2 / var, scale=var / mean) for p, mean, var in ends)
+                low, high = gamma_limits(own, spread, one)
                 expected = high - low
             assert width == pytest.approx(expected, rel=3e-3)
 

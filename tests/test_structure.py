@@ -83,7 +83,7 @@ def test_results_are_described():
         for public in module.__all__:
             found = getattr(module, public)
             others = ("journeys_sql", "walks_plainly", "walks_sql", "mature", "span", "source", "figures", "targets")
-            others += ("last", "leading_rate", "part_sql", "sql")
+            others += ("last", "leading_rate", "part_sql", "sizes", "sql")
             if inspect.isfunction(found) and public not in others:
                 assert re.search("Returns (one row|the columns)", found.__doc__), f"{room}.{public}"
 

@@ -1,4 +1,6 @@
-"""Intervals of credit: a jack-knife over groups of persons, or over journeys where persons are not known."""
+"""Intervals of credit: a jack-knife over persons, groups of persons, or journeys where persons are not known."""
+
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -47,8 +49,26 @@ def limits(estimate, variance, one=None):
     return _gamma(estimate, variance, 0.025), _gamma(estimate + one, variance + one**2, 0.975)
 
 
+@dataclass(frozen=True)
+class Spread:
+    """Sums over independent persons, or journeys: of the squares of what each makes of the `credit` and the `value`, by
+    name, of its part in the credit times its conversions (`crossed`), and of the squares of its `conversions`.
+    """
+
+    credit: np.ndarray
+    crossed: np.ndarray
+    value: np.ndarray
+    conversions: float
+
+    def beside(self, conversions, value):
+        """The same with a last name of conversions that are of a journey of their own each."""
+        more = conversions, conversions, _squares(conversions, value)
+        parts = (np.append(own, one) for own, one in zip((self.credit, self.crossed, self.value), more, strict=True))
+        return Spread(*parts, self.conversions + conversions)
+
+
 def of_journeys(*kinds):
-    """What `columns` takes as `spread` where persons are not known: each journey counts as a person of its own.
+    """The Spread where persons are not known: each journey counts as a person of its own.
 
     The infinitesimal jack-knife (Jaeckel 1972) with every journey a group: a variance is
     the sum over journeys of the square of what each makes of the estimate. `kinds`, first
@@ -57,13 +77,28 @@ def of_journeys(*kinds):
     """
     # In one pass: what journeys make may be a large table.
     credit, value = (sum(np.einsum("p,pk,pk->k", count, own[k], own[k]) for count, *own in kinds) for k in (0, 1))
-    return np.array([credit, kinds[0][0] @ kinds[0][1], value])
+    conversions, made = kinds[0][:2]
+    return Spread(credit, conversions @ made, value, conversions.sum())
+
+
+def of_persons(credit, value, conversions, *, share, nobody):
+    """The same over persons, drawn as a `share` of all: what each makes of the credit and the value, by name, and their
+    conversions. `nobody`: (conversions, value) of the last name that are of a person of their own each.
+    """
+    squares = [np.einsum("pk,pk->k", part, part) for part in (credit, value)]
+    found = [part / share for part in (squares[0], conversions @ credit, squares[1], conversions @ conversions)]
+    if nobody[0]:
+        for part, more in zip(found, (nobody[0], nobody[0], _squares(*nobody)), strict=False):
+            part[-1] += more
+        found[3] += nobody[0]
+    return Spread(*found)
 
 
 def of_shares(name, share, conversions, value, size):
     """`of_journeys` for credit that is a share of a path's conversions, one entry per path and name (of `size`)."""
     credit, crossed = (np.bincount(name, conversions * part, size) for part in (share**2, share))
-    return np.array([credit, crossed, np.bincount(name, share**2 * _squares(conversions, value), size)])
+    worth = np.bincount(name, share**2 * _squares(conversions, value), size)
+    return Spread(credit, crossed, worth, crossed.sum())
 
 
 def linearised(paths, which, amounts, *, grouped):
@@ -136,8 +171,7 @@ def columns(
     """One model's credit by column, with the row "(no touch)" where there are such conversions.
 
     `credit` and `value` are by name, `credit_out` and `value_out` the same with each
-    group left out, or there is a `spread` from `of_journeys` or `of_shares` (neither: no
-    intervals); `untouched` is (conversions, value) by group.
+    group left out, or there is a `Spread` (neither: no intervals); `untouched` is (conversions, value) by group.
     `definition` says how journeys were counted, `signed` that credit may be negative;
     `more` are further columns by name.
 
@@ -157,8 +191,8 @@ def columns(
             credit_out, value_out = (
                 np.vstack([out, own]) for out, own in zip((credit_out, value_out), outs, strict=True)
             )
-        if spread is not None:
-            spread = np.column_stack([spread, [alone[0], alone[0], _squares(*alone)]])
+        if spread is not None and spread.credit.size < size:
+            spread = spread.beside(*alone)
     # Engines add in any order: the last bits are noise, and would decide between equals.
     credit, value = np.round(credit, 9), np.round(value, 9)
     total, worth = credit.sum(), value.sum()
@@ -169,9 +203,8 @@ def columns(
         share_out = np.divide(credit_out, whole, out=np.repeat(share[:, None], GROUPS, axis=1), where=whole > 0)
         variances = [variance(left_out) for left_out in (credit_out, share_out, value_out)]
     elif spread is not None and total:
-        # Every conversion adds one to the sum of which the share is.
-        of_share = (spread[0] - 2 * share * spread[1] + share**2 * total) / total**2
-        variances = [spread[0], np.maximum(of_share, 0.0), spread[2]]
+        of_share = (spread.credit - 2 * share * spread.crossed + share**2 * spread.conversions) / total**2
+        variances = [spread.credit, np.maximum(of_share, 0.0), spread.value]
     if not has_value:
         value = np.full(size, np.nan)
     each = (1.0, 1.0 / total if total else 1.0, worth / total if total else 0.0)

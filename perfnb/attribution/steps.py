@@ -1,5 +1,6 @@
 """Steps through a Markov chain, counted: from paths, or in the engine from events."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,9 +8,12 @@ import pandas as pd
 from scipy import sparse
 
 from perfnb import journey
-from perfnb.attribution.paths import GROUPS, Coded, coded, group_of, numbered, persons_known
+from perfnb.attribution.paths import GROUPS, Coded, coded, numbered, persons_known
 
 START, CONVERTED, ENDED = -1, -2, -3
+# Limits come from persons with about so many conversions; of fewer touches than the first, all persons are looked at,
+# and of more than the last the engine would count little else.
+_CONVERSIONS, _TOUCHES = 1_500, (200_000, 2_000_000)
 
 
 @dataclass(frozen=True)
@@ -17,12 +21,13 @@ class Walks:
     """What a chain is made of: its steps, and what the journeys add up to.
 
     `names` are the touchpoints; `total` and `untouched` are (conversions, value), each
-    by group of persons, with and without a touch; `nulls` journeys without a conversion.
-    `taken` says which steps each path takes, where persons are not known.
+    by group of persons where there are such, with and without a touch; `nulls` journeys
+    without a conversion. `taken` says which steps each path takes, where persons are not
+    known, or each person, where events were counted.
     """
 
     steps: "Steps"
-    taken: "Taken | None"
+    taken: "Taken | Persons | None"
     names: tuple
     total: tuple
     untouched: tuple
@@ -63,6 +68,22 @@ class Taken:
     nulls: np.ndarray
 
 
+@dataclass(frozen=True)
+class Persons:
+    """How often each person takes each of the `Steps`, sparse: of a `share` of all persons, drawn by a hash.
+
+    `walks` and, of the steps to a conversion, its `worth` are by person and step;
+    `untouched` (conversions, value) without a touch by person. `nobody`: the same, of whom
+    or when is not known.
+    """
+
+    share: float
+    walks: sparse.csr_array
+    worth: sparse.csr_array
+    untouched: tuple
+    nobody: tuple
+
+
 def walks(source, order, *, grouped, **counting):
     """The steps of a chain of that order, from a touchpoints Table, a table of paths or `Coded` paths."""
     if isinstance(source, pd.DataFrame | Coded) or not journey.walks_plainly(**counting):
@@ -75,10 +96,11 @@ def walks(source, order, *, grouped, **counting):
     return _from_events(source, order, grouped, counting)
 
 
-def _from_events(touchpoints, order, grouped, counting):
+def _from_events(touchpoints, order, told, counting):
+    share = _share(touchpoints, counting) if told else 0.0
     seen = [f"s{k}" for k in range(order)]
-    sql = journey.walks_sql(touchpoints, order=order, grouped=grouped, **counting)
-    found = touchpoints.sums(sql, texts=[*seen, "following", "part"])
+    sql = journey.walks_sql(touchpoints, order=order, told=share, **counting)
+    found = touchpoints.sums(sql, texts=[*seen, "following", "person"])
     names = sorted({name for column in (*seen, "following") for name in found[column][1]})
     number = {name: k for k, name in enumerate(names)}
     codes = []
@@ -89,14 +111,12 @@ def _from_events(touchpoints, order, grouped, counting):
     weight, value = (np.asarray(found[name], float) for name in ("weight", "value"))
     has_value = not np.isnan(value).all() if value.size else False
     value = np.nan_to_num(value)
-    digits, texts = found["part"]
-    part = np.array([group_of(text) for text in texts] + [0])[digits]
+    converts = np.asarray(found["converts"], float)
     alone = seen[0] < 0
-    untouched = tuple(np.bincount(part[alone], amount[alone], GROUPS) for amount in (weight, value))
     last = ~alone & (following < 0)
-    ended = last & (np.asarray(found["converts"]) == 0)
+    ended = last & (converts == 0)
     paid = last & ~ended
-    total = tuple(np.bincount(part[paid], amount[paid], GROUPS) for amount in (weight, value))
+    total, untouched = (tuple(amount[mask].sum(keepdims=True) for amount in (weight, value)) for mask in (paid, alone))
     # A state is the last `order` touches, oldest first, or a whole path that is shorter: then it begins and ends there.
     whole = ~alone & ((seen[order - 1] >= 0) | last)
     before, after, holds = _numbered(seen, following, whole, order, len(names))
@@ -105,16 +125,35 @@ def _from_events(touchpoints, order, grouped, counting):
     inner[inner] = before[inner] != after[inner]
     none, same = np.zeros_like(value), np.ones_like(before)
     kinds = [
-        (fresh, (START * same, before, part, weight, none)),
-        (inner, (before, after, part, weight, none)),
-        (paid, (before, CONVERTED * same, part, weight, value)),
-        (ended, (before, ENDED * same, part, weight, none)),
+        (fresh, (START * same, before, weight, none)),
+        (inner, (before, after, weight, none)),
+        (paid, (before, CONVERTED * same, weight, value)),
+        (ended, (before, ENDED * same, weight, none)),
     ]
     rows = zip(*([column[mask] for column in columns] for mask, columns in kinds), strict=True)
-    steps, _ = counted(holds, *map(np.concatenate, rows))
-    nulls = weight[ended].sum()
+    before, after, weights, values = map(np.concatenate, rows)
+    steps, cell = counted(holds, before, after, np.zeros_like(before), weights, values)
+    taken = None
+    if told:
+        person, persons = found["person"][0], len(found["person"][1])
+        whose = np.concatenate([person[mask] for mask, _ in kinds])
+        known, shape = whose >= 0, (persons, steps.weight.size)
+        walked, worth = (
+            sparse.csr_array((amount[some], (whose[some], cell[some])), shape=shape)
+            for amount, some in ((weights, known), (values, known & (values != 0)))
+        )
+        mine, nobody = alone & (person >= 0), np.isnan(converts)
+        own = tuple(np.bincount(person[mine], amount[mine], persons) for amount in (weight, value))
+        taken = Persons(share, walked, worth, own, (weight[nobody].sum(), value[nobody].sum()))
     said = touchpoints.currency("value"), journey.Counting(**counting).definition
-    return Walks(steps, None, tuple(names), total, untouched, nulls, has_value, *said)
+    return Walks(steps, taken, tuple(names), total, untouched, weight[ended].sum(), has_value, *said)
+
+
+def _share(touchpoints, counting):
+    """The share of persons to look at, in whole 4,096ths."""
+    touches, conversions = (max(number, 1) for number in journey.sizes(touchpoints, **counting))
+    few, many = (number / touches for number in _TOUCHES)
+    return min(math.ceil(4096 * max(min(_CONVERSIONS / conversions, many), few)) / 4096, 1.0)
 
 
 def _numbered(seen, following, whole, order, size):

@@ -16,7 +16,7 @@ from perfnb.journey.segments import personas, segments
 from perfnb.journey.sessions import sessions, with_sessions
 from perfnb.journey.stages import STAGES, contacts, stages
 from perfnb.journey.touchmap import CYCLE, compare_cycle, emotion, map, peak_end
-from perfnb.journey.unit import NO_TOUCH, Counting, journeys_sql, part_sql, walks_plainly, walks_sql
+from perfnb.journey.unit import NO_TOUCH, Counting, journeys_sql, part_sql, sizes, walks_plainly, walks_sql
 
 __all__ = [
     "BETWEEN",
@@ -45,6 +45,7 @@ __all__ = [
     "satisfaction",
     "segments",
     "sessions",
+    "sizes",
     "stages",
     "step_matrix",
     "transitions",

@@ -337,8 +337,23 @@ def _plain(rule):
     return rule.repeats == "reset" and rule.direct == "keep"
 
 
-def walks_sql(touchpoints, *, order, grouped=True, **counting):
+def sizes(touchpoints, **counting):
+    """(touches, conversions) of known persons that `counting` looks at, in passing: not all need count."""
+    rule = Counting(**counting)
+    touches, conversions = (
+        f"COUNT(CASE WHEN {of} THEN 1 END)" for of in (rule.touch, f"event = {literal(rule.conversion)}")
+    )
+    found = touchpoints.fetch(
+        f"SELECT {touches} AS touches, {conversions} AS conversions FROM {_log(touchpoints, rule)} WHERE {_KNOWN}"
+    )
+    return int(found["touches"].iloc[0]), int(found["conversions"].iloc[0])
+
+
+def walks_sql(touchpoints, *, order, told=0.0, **counting):
     """The statement that counts how journeys walk on, in one pass: each touch with those before it and the next.
+
+    Which walks are whose is told of the share `told` of the persons, chosen by a hash that every
+    engine has.
 
     Only for touches that lead to their person's next conversion and stay as they are:
     see `walks_plainly`.
@@ -346,9 +361,10 @@ def walks_sql(touchpoints, *, order, grouped=True, **counting):
     Rows: s0 … — the touch and those before it in its journey, NULL where the journey
     begins later, all NULL for conversions without a touch; the last of them says only
     whether there is one, by 1; following (the next
-    touch, NULL at the journey's end), converts (1 where a conversion ends the journey),
-    part (group of persons), weight (journeys, as often as there are conversions), value
-    (of the conversions right after the touch).
+    touch, NULL at the journey's end), converts (1 where a conversion ends the journey, 0 where none
+    does; NULL of conversions whose person or time is not known), person (NULL where it is
+    not told), weight (journeys, as often as there are conversions), value (of the
+    conversions right after the touch).
     """
     rule = Counting(**counting)
     log = _log(touchpoints, rule)
@@ -371,9 +387,9 @@ def walks_sql(touchpoints, *, order, grouped=True, **counting):
     ]
     touch = " AND ".join(["MOD(q, 2) = 0", *_conditions(rule, "q", 2)])
     seen = "" if rule.period is None else f" AND q >= {2 * rule.period.micros()[0]}"
-    part = part_sql("w.u") if grouped else "''"
-    alone = part_sql("t") if grouped else "''"
-    keys = ", ".join([*(f"s{k}" for k in range(order + 1)), "following", "converts", "part"])
+    chosen = f"MD5(CAST(w.u AS VARCHAR)) < '{round(told * 16**3):03x}'"
+    person = "w.u" if told >= 1 else f"CASE WHEN {chosen} THEN w.u END" if told else "CAST(NULL AS VARCHAR)"
+    keys = ", ".join([*(f"s{k}" for k in range(order + 1)), "following", "converts", "person"])
     coded = [*(f"s{k}" for k in range(order)), "following"]
     decoded = ", ".join(f"n_{name}.label AS {name}" for name in coded)
     joins = " ".join(f"LEFT JOIN names AS n_{name} ON g.{name} = n_{name}.code" for name in coded)
@@ -384,12 +400,12 @@ walked AS (SELECT m.u, m.q, m.code, m.value, LEAD(m.code) OVER ({frame}) AS foll
   ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS ends FROM moments AS m),
 often AS (SELECT u AS who, t * 2 + 1 AS last, n AS times FROM closing WHERE n > 1),
 walks AS (SELECT code AS s0, {", ".join(states)}, CASE WHEN MOD(q, 2) = 0 THEN following END AS following,
-  CASE WHEN ends IS NULL THEN 0 ELSE 1 END AS converts, {part} AS part, COALESCE(times, 1) AS n,
+  CASE WHEN ends IS NULL THEN 0 ELSE 1 END AS converts, {person} AS person, COALESCE(times, 1) AS n,
   CASE WHEN MOD(q, 2) <> 0 THEN value WHEN following IS NULL THEN won END AS value
   FROM walked AS w LEFT JOIN often AS o ON w.u = o.who AND w.ends = o.last
   WHERE ({touch}) OR (MOD(q, 2) <> 0 AND NOT COALESCE({inside[0]}, FALSE){seen})),
 grouped AS (SELECT {keys}, CAST(SUM(n) AS DOUBLE) AS weight, CAST(SUM(value) AS DOUBLE) AS value
   FROM walks GROUP BY {keys})
-SELECT {decoded}, g.s{order}, g.converts, g.part, g.weight, g.value FROM grouped AS g {joins}
-UNION ALL SELECT {"NULL, " * (order + 2)}1, {alone}, CAST(SUM(n) AS DOUBLE), CAST(SUM(value) AS DOUBLE)
-  FROM endings WHERE {_nowhere(rule)} GROUP BY {alone} HAVING COUNT(*) > 0"""
+SELECT {decoded}, g.s{order}, g.converts, g.person, g.weight, g.value FROM grouped AS g {joins}
+UNION ALL SELECT {"NULL, " * (order + 4)}CAST(SUM(n) AS DOUBLE), CAST(SUM(value) AS DOUBLE)
+  FROM endings WHERE {_nowhere(rule)} HAVING COUNT(*) > 0"""
