@@ -54,7 +54,7 @@ def markov(source, *, order=1, intervals=True, **counting):
     if intervals and isinstance(seen.taken, Persons):
         limits = {"spread": _of_persons(seen, solved if total else None)}
     elif intervals and total and seen.taken:
-        limits = {"spread": noise.of_journeys(*_of_journeys(seen, solved))}
+        limits = {"spread": _of_journeys(seen, solved)}
     elif intervals:
         lost_out = lost[:, :, None] - _by_group(seen.steps, solved) if total else np.zeros((*lost.shape, GROUPS))
         outs = (_shared(noise.leave_out(amount), part) for amount, part in zip(seen.total, lost_out, strict=True))
@@ -159,7 +159,8 @@ def _solved(steps, limits=False):
             found = _iterated(chance.astype(np.float32), columns, np.tile(allowed, worth), _FOR_LIMITS)
             reach = np.zeros((2, count, size + 1), np.float32)
             reach[:worth] = found.reshape(count, worth, size + 1).transpose(1, 0, 2)
-    arriving = ending @ visits
+    # Not by a product of matrices: its threads would wait for the next one, at full speed.
+    arriving = np.einsum("ks,sc->kc", ending, visits)
     lost = arriving[:, -1:] - arriving[:, :-1]
     return Solved(reach, visits, np.where(np.abs(lost) < 1e-12 * np.abs(arriving[:, -1:]), 0.0, lost), out)
 
@@ -222,15 +223,28 @@ def _by_group(steps, solved):
 
 
 def _of_journeys(seen, solved):
-    """(how many, what one makes of the credit, of the value) of the paths' conversions, and of their nulls."""
+    """The spread of credit and value over journeys of a table of paths."""
     taken, paid = seen.taken, _paid(seen.steps)
-    converting, ending = [taken.conversions], [taken.nulls]
-    last = taken.converting[:, paid]
-    each = (1.0, (taken.value / taken.conversions)[:, None])
-    for own, (change, adds) in zip(each, _made(seen, solved, np.float32), strict=True):
-        converting.append(taken.converting @ change + own * (last @ adds))
-        ending.append(taken.ending @ change)
-    return converting, ending
+    last, worth = taken.converting[:, paid], taken.value / taken.conversions
+    (change, adds), (of_value, adds_value) = _made(seen, solved, np.float32)
+
+    # What journeys make may be a large table: it is summed up as it comes.
+    def converting():
+        for rows in _blocks(worth.size):
+            walks, ends = taken.converting[rows], last[rows]
+            value = walks @ of_value + worth[rows, None] * (ends @ adds_value)
+            yield taken.conversions[rows], walks @ change + ends @ adds, value
+
+    def ending():
+        for rows in _blocks(taken.nulls.size):
+            yield taken.nulls[rows], taken.ending[rows] @ change, taken.ending[rows] @ of_value
+
+    return noise.of_journeys(converting(), ending())
+
+
+def _blocks(size):
+    """Slices: what stays in the processor's memory is done in half the time."""
+    return (slice(first, first + _BLOCK) for first in range(0, size, _BLOCK))
 
 
 def _of_persons(seen, solved):
@@ -278,8 +292,7 @@ def _changes(before, after, solved, precision=float, shares=(None, None), scales
     for reach, share, scale in zip(solved.reach, shares, scales, strict=True):
         reach = np.vstack([reach, np.zeros_like(reach[:1])]).astype(precision, copy=False)
         found = np.empty((before.size, reach.shape[1] - 1), precision)
-        for first in range(0, before.size, _BLOCK):  # what stays in the processor's memory is done in half the time
-            rows = slice(first, first + _BLOCK)
+        for rows in _blocks(before.size):
             change = reach[after[rows]]
             change -= reach[before[rows]]
             change *= visits[before[rows]]

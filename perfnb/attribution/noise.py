@@ -67,18 +67,25 @@ class Spread:
         return Spread(*parts, self.conversions + conversions)
 
 
-def of_journeys(*kinds):
+def of_journeys(converting, ending):
     """The Spread where persons are not known: each journey counts as a person of its own.
 
     The infinitesimal jack-knife (Jaeckel 1972) with every journey a group: a variance is
-    the sum over journeys of the square of what each makes of the estimate. `kinds`, first
-    conversions and then journeys without one: how many of each path, and what one of them
-    makes of the credit and of the value, each (paths, names).
+    the sum over journeys of the square of what each makes of the estimate. Of journeys
+    with and without a conversion, in one part or several: how many of each path, and what
+    one of them makes of the credit and of the value, each (paths, names).
     """
-    # In one pass: what journeys make may be a large table.
-    credit, value = (sum(np.einsum("p,pk,pk->k", count, own[k], own[k]) for count, *own in kinds) for k in (0, 1))
-    conversions, made = kinds[0][:2]
-    return Spread(credit, conversions @ made, value, conversions.sum())
+
+    def squares(count, own):
+        return np.einsum("p,pk,pk->k", count, own, own)
+
+    credit = crossed = value = conversions = 0.0
+    for count, own, worth in converting:
+        credit, crossed, value = credit + squares(count, own), crossed + count @ own, value + squares(count, worth)
+        conversions += count.sum()
+    for count, own, worth in ending:
+        credit, value = credit + squares(count, own), value + squares(count, worth)
+    return Spread(credit, crossed, value, conversions)
 
 
 def of_persons(credit, value, conversions, *, share, nobody):
@@ -125,7 +132,7 @@ def linearised(paths, which, amounts, *, grouped):
     convert = part[kind] + more[kind]
     worth = (paths.value[paid] / conversions)[:, None] * own[kind] + worth_more[kind]
     fails = np.bincount(which, paths.nulls, len(part))
-    return {"spread": of_journeys((conversions, convert, worth), (fails, less, worth_less))}
+    return {"spread": of_journeys([(conversions, convert, worth)], [(fails, less, worth_less)])}
 
 
 def _squares(conversions, value):
