@@ -265,6 +265,8 @@ class _Captured(Exception):
 
 
 class _Recorder:
+    batches = None  # what is recorded is the statement of every engine
+
     def __init__(self, engine):
         self._engine = engine
 

@@ -130,20 +130,39 @@ class DuckDB:
                 found[name] = column.to_numpy(zero_copy_only=False)
         return found
 
+    def batches(self, sql, rows):
+        """The result of a statement in its order, in parts of about so many rows: {column: array}."""
+        with _readable():
+            for batch in _arrow_parts(self.connection.execute(sql), rows):
+                columns = zip(batch.schema.names, batch.columns, strict=True)
+                yield {name: column.to_numpy(zero_copy_only=False) for name, column in columns}
+
     def cause(self, error):
         """What an engine's error says, in one line."""
         return _first(error, lines=3)
 
     def _run(self, sql, then=lambda result: result):
-        try:
+        with _readable():
             return then(self.connection.execute(sql))
-        except (
-            duckdb.InvalidInputException,
-            duckdb.ConversionException,
-            duckdb.IOException,
-            duckdb.OutOfRangeException,
-        ) as error:
-            raise UnreadableData(_first(error, lines=3)) from None
+
+
+@contextlib.contextmanager
+def _readable():
+    try:
+        yield
+    except (
+        duckdb.InvalidInputException,
+        duckdb.ConversionException,
+        duckdb.IOException,
+        duckdb.OutOfRangeException,
+    ) as error:
+        raise UnreadableData(_first(error, lines=3)) from None
+
+
+def _arrow_parts(result, rows):
+    with warnings.catch_warnings():  # of the copy that this makes of each part
+        warnings.simplefilter("ignore")
+        return (getattr(result, "to_arrow_reader", None) or result.fetch_record_batch)(rows)
 
 
 def _arrow(result):

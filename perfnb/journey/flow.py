@@ -4,6 +4,7 @@ import pandas as pd
 
 from perfnb import intervals
 from perfnb.errors import BadParameter
+from perfnb.journey import quick
 from perfnb.journey.unit import NO_TOUCH, Counting, stops_sql
 
 _START, _CONVERSION, _END = "(start)", "(conversion)", "(end)"
@@ -29,36 +30,12 @@ def frequent(touchpoints, *, lookback=None, top=10, depth=6, **counting):
     """
     if depth < 1 or top < 1:
         raise BadParameter(f"depth {depth!r}, top {top!r}: expected 1 or more")
-    names = [f"p_{k}" for k in range(1, depth + 1)]
-    keys = ", ".join([*names, "longer"])
-    frame = "PARTITION BY u, ends ORDER BY nth"
-    whole = f"OVER ({frame} ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)"
-    later = "".join(f", LEAD(code, {k}, 0) OVER ({frame}) AS p_{k + 1}" for k in range(1, depth))
-    labels = ", ".join(f"n_{name}.label AS label_{name}" for name in names)
-    joins = " ".join(f"LEFT JOIN names AS n_{name} ON counted.{name} = n_{name}.code" for name in names)
-    found = touchpoints.fetch(
-        f"{stops_sql(touchpoints, lookback=lookback, **counting)},\n{_RUNS},\n"
-        f"ahead AS (SELECT u, ends, before, code AS p_1{later}, "
-        f"CASE WHEN LEAD(code, {depth}, 0) OVER ({frame}) > 0 THEN 1 ELSE 0 END AS longer, "
-        # The conversion is a stop too, but no touch.
-        f"MAX(nth) {whole} - nth + CASE WHEN ends IS NULL THEN 1 ELSE 0 END AS touches, MAX(q) {whole} - q AS lasted "
-        "FROM runs),\n"
-        f"journeys AS (SELECT {keys}, touches, lasted, 1 AS times, COALESCE(c.n, 0) AS n, c.value AS value "
-        "FROM ahead LEFT JOIN converted AS c ON ahead.u = c.u AND ahead.ends = c.t * 2 + 1 WHERE before = 0\n"
-        f"UNION ALL SELECT {'0, ' * depth}0, 0, 0, n, n, value FROM nowhere),\n"
-        f"sized AS (SELECT journeys.*, SUM(times) OVER (PARTITION BY {keys}) AS size FROM journeys),\n"
-        f"stood AS (SELECT sized.*, DENSE_RANK() OVER (ORDER BY size DESC, {keys}) AS standing FROM sized),\n"
-        f"shown AS (SELECT stood.*, CASE WHEN standing <= {top} THEN standing ELSE {top + 1} END AS place, "
-        "CASE WHEN p_1 > 0 THEN 1 ELSE 0 END AS met FROM stood),\n"
-        "timed AS (SELECT shown.*, SUM(met) OVER (PARTITION BY place) AS known, "
-        "ROW_NUMBER() OVER (PARTITION BY place ORDER BY met DESC, lasted) AS nth FROM shown),\n"
-        f"counted AS (SELECT place, {', '.join(f'MAX({name}) AS {name}' for name in [*names, 'longer'])}, "
-        "SUM(times) AS journeys, SUM(CASE WHEN n > 0 THEN times ELSE 0 END) AS converted, SUM(n) AS conversions, "
-        "CAST(SUM(value) AS DOUBLE) AS value, SUM(touches) AS touches, "
-        "MAX(CASE WHEN known > 0 AND nth = (known + 1) // 2 THEN lasted END) AS middle FROM timed GROUP BY place)\n"
-        f"SELECT counted.*, {labels} FROM counted {joins}"
-    ).sort_values("place", ignore_index=True)
-    walked = found[[f"label_{name}" for name in names]].to_numpy(object)
+    walk = quick.walk(touchpoints, lookback=lookback, **counting)
+    found = quick.paths(walk, top, depth) if walk else None
+    if found is None:
+        found = _paths(touchpoints, top, depth, lookback=lookback, **counting)
+    names = [f"label_p_{k}" for k in range(1, depth + 1)]
+    walked = found[names].to_numpy(object)
     table = pd.DataFrame(
         {
             "path": [
@@ -83,6 +60,39 @@ def frequent(touchpoints, *, lookback=None, top=10, depth=6, **counting):
     return table[[*order, "length", "median_days", "conversions", "value", "currency"]]
 
 
+def _paths(touchpoints, top, depth, **counting):
+    """What `quick.paths` counts, on every engine."""
+    names = [f"p_{k}" for k in range(1, depth + 1)]
+    keys = ", ".join([*names, "longer"])
+    frame = "PARTITION BY u, ends ORDER BY nth"
+    whole = f"OVER ({frame} ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)"
+    later = "".join(f", LEAD(code, {k}, 0) OVER ({frame}) AS p_{k + 1}" for k in range(1, depth))
+    labels = ", ".join(f"n_{name}.label AS label_{name}" for name in names)
+    joins = " ".join(f"LEFT JOIN names AS n_{name} ON counted.{name} = n_{name}.code" for name in names)
+    return touchpoints.fetch(
+        f"{stops_sql(touchpoints, **counting)},\n{_RUNS},\n"
+        f"ahead AS (SELECT u, ends, before, code AS p_1{later}, "
+        f"CASE WHEN LEAD(code, {depth}, 0) OVER ({frame}) > 0 THEN 1 ELSE 0 END AS longer, "
+        # The conversion is a stop too, but no touch.
+        f"MAX(nth) {whole} - nth + CASE WHEN ends IS NULL THEN 1 ELSE 0 END AS touches, MAX(q) {whole} - q AS lasted "
+        "FROM runs),\n"
+        f"journeys AS (SELECT {keys}, touches, lasted, 1 AS times, COALESCE(c.n, 0) AS n, c.value AS value "
+        "FROM ahead LEFT JOIN converted AS c ON ahead.u = c.u AND ahead.ends = c.t * 2 + 1 WHERE before = 0\n"
+        f"UNION ALL SELECT {'0, ' * depth}0, 0, 0, n, n, value FROM nowhere),\n"
+        f"sized AS (SELECT journeys.*, SUM(times) OVER (PARTITION BY {keys}) AS size FROM journeys),\n"
+        f"stood AS (SELECT sized.*, DENSE_RANK() OVER (ORDER BY size DESC, {keys}) AS standing FROM sized),\n"
+        f"shown AS (SELECT stood.*, CASE WHEN standing <= {top} THEN standing ELSE {top + 1} END AS place, "
+        "CASE WHEN p_1 > 0 THEN 1 ELSE 0 END AS met FROM stood),\n"
+        "timed AS (SELECT shown.*, SUM(met) OVER (PARTITION BY place) AS known, "
+        "ROW_NUMBER() OVER (PARTITION BY place ORDER BY met DESC, lasted) AS nth FROM shown),\n"
+        f"counted AS (SELECT place, {', '.join(f'MAX({name}) AS {name}' for name in [*names, 'longer'])}, "
+        "SUM(times) AS journeys, SUM(CASE WHEN n > 0 THEN times ELSE 0 END) AS converted, SUM(n) AS conversions, "
+        "CAST(SUM(value) AS DOUBLE) AS value, SUM(touches) AS touches, "
+        "MAX(CASE WHEN known > 0 AND nth = (known + 1) // 2 THEN lasted END) AS middle FROM timed GROUP BY place)\n"
+        f"SELECT counted.*, {labels} FROM counted {joins}"
+    ).sort_values("place", ignore_index=True)
+
+
 def transitions(touchpoints, *, lookback=None, **counting):
     """How often one touchpoint directly follows another, from "(start)" to "(conversion)" or "(end)".
 
@@ -96,20 +106,10 @@ def transitions(touchpoints, *, lookback=None, **counting):
     to "(end)"). Out of "(start)" leave as many as there are journeys; into every touchpoint go
     as many as leave it.
     """
-    pair = "PARTITION BY origin, goal"
-    found = touchpoints.fetch(
-        f"{stops_sql(touchpoints, lookback=lookback, **counting)},\n"
-        "hops AS (SELECT u, closes, COALESCE(before, 0) AS origin, COALESCE(code, 0) AS goal, "
-        "COALESCE(q - before_q, 0) AS lag FROM stops),\n"
-        f"timed AS (SELECT hops.*, ROW_NUMBER() OVER ({pair} ORDER BY lag) AS nth, "
-        f"COUNT(*) OVER ({pair}) AS n FROM hops),\n"
-        "counted AS (SELECT origin, goal, COUNT(*) AS transitions, COUNT(DISTINCT u) AS persons, "
-        "SUM(closes) AS ended, MAX(CASE WHEN nth = (n + 1) // 2 THEN lag END) AS middle, "
-        "MAX(CASE WHEN nth = (19 * n + 19) // 20 THEN lag END) AS late FROM timed GROUP BY origin, goal)\n"
-        "SELECT a.label AS origin, b.label AS goal, transitions, persons, ended, middle, late FROM counted "
-        "LEFT JOIN names AS a ON counted.origin = a.code LEFT JOIN names AS b ON counted.goal = b.code\n"
-        "UNION ALL SELECT NULL, NULL, SUM(n), 0, 0, NULL, NULL FROM nowhere HAVING COUNT(*) > 0"
-    )
+    walk = quick.walk(touchpoints, lookback=lookback, **counting)
+    found = quick.hops(walk) if walk else None
+    if found is None:
+        found = _hops(touchpoints, lookback=lookback, **counting)
     found[["transitions", "persons", "ended"]] = found[["transitions", "persons", "ended"]].astype(int)
     # One journey of a person at most is without a conversion: as many persons as ends.
     over = found.groupby("goal", as_index=False)["ended"].sum().query("ended > 0")
@@ -133,6 +133,24 @@ def transitions(touchpoints, *, lookback=None, **counting):
         table[share] = table["transitions"] / table.groupby(key)["transitions"].transform("sum")
     table = table.sort_values(["from", "transitions", "to"], ascending=[True, False, True], ignore_index=True)
     return table[[*keys, "transitions", "persons", "share_out", "share_in", "median_seconds", "q95_seconds"]]
+
+
+def _hops(touchpoints, **counting):
+    """What `quick.hops` counts, on every engine."""
+    pair = "PARTITION BY origin, goal"
+    return touchpoints.fetch(
+        f"{stops_sql(touchpoints, **counting)},\n"
+        "hops AS (SELECT u, closes, COALESCE(before, 0) AS origin, COALESCE(code, 0) AS goal, "
+        "COALESCE(q - before_q, 0) AS lag FROM stops),\n"
+        f"timed AS (SELECT hops.*, ROW_NUMBER() OVER ({pair} ORDER BY lag) AS nth, "
+        f"COUNT(*) OVER ({pair}) AS n FROM hops),\n"
+        "counted AS (SELECT origin, goal, COUNT(*) AS transitions, COUNT(DISTINCT u) AS persons, "
+        "SUM(closes) AS ended, MAX(CASE WHEN nth = (n + 1) // 2 THEN lag END) AS middle, "
+        "MAX(CASE WHEN nth = (19 * n + 19) // 20 THEN lag END) AS late FROM timed GROUP BY origin, goal)\n"
+        "SELECT a.label AS origin, b.label AS goal, transitions, persons, ended, middle, late FROM counted "
+        "LEFT JOIN names AS a ON counted.origin = a.code LEFT JOIN names AS b ON counted.goal = b.code\n"
+        "UNION ALL SELECT NULL, NULL, SUM(n), 0, 0, NULL, NULL FROM nowhere HAVING COUNT(*) > 0"
+    )
 
 
 def flows(touchpoints, *, steps=5, top=8, lookback=None, **counting):

@@ -7,6 +7,7 @@ import pandas as pd
 from perfnb import intervals
 from perfnb.engine import identifier, label, literal
 from perfnb.errors import BadParameter, MissingColumns
+from perfnb.journey import quick
 from perfnb.journey.unit import NO_TOUCH, Counting, journeys_sql, part_sql, stops_sql
 
 START, END = "(start)", "(end)"
@@ -47,8 +48,11 @@ def step_matrix(
     steps = {START: range(1, after + 1), END: range(-max(before, 1), 1)}
     steps = steps.get(anchor if isinstance(anchor, str) else None, range(-before, after + 1))
     table, marks = _marked(touchpoints, anchor, by)
-    ctes = stops_sql(table, keep=marks, lookback=lookback, **counting)
-    counts = table.fetch(_positions(ctes, marks, anchor, occurrence, steps))
+    walk = None if marks else quick.walk(table, lookback=lookback, **counting)
+    counts = quick.cells(walk, anchor, occurrence, steps, start=START, end=END) if walk else None
+    if counts is None:
+        ctes = stops_sql(table, keep=marks, lookback=lookback, **counting)
+        counts = table.fetch(_positions(ctes, marks, anchor, occurrence, steps))
     groups = counts.groupby("g", dropna=False, sort=True) if by else [(None, counts)]
     parts = [
         table.assign(**({by: group} if by else {}))

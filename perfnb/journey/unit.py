@@ -177,6 +177,14 @@ def _conversions(log, rule):
     ]
 
 
+def nowhere_sql(touchpoints, rule):
+    """The statement for conversions of which the person or the time is not known: t, n, value, part."""
+    endings, *_ = _conversions(_log(touchpoints, rule), rule)
+    part = part_sql("t", "''")
+    figures = f"t, n, CAST(value AS DOUBLE) AS value, {part} AS part"
+    return f"WITH {endings} SELECT {figures} FROM endings WHERE {_nowhere(rule)}"
+
+
 def _nowhere(rule):
     """SQL for conversions that count and whose person or time is not known."""
     return "u IS NULL OR t IS NULL" if rule.period is None else f"u IS NULL AND t >= {rule.period.micros()[0]}"
@@ -326,6 +334,41 @@ def _walked_anew(touchpoints, rule, keep):
   ROW_NUMBER() OVER ({frame}) AS nth,
   CASE WHEN ends IS NULL AND LEAD(q) OVER ({frame}) IS NULL THEN 1 ELSE 0 END AS closes FROM gathered)""",
     ]
+
+
+def labels_sql(touchpoints, rule):
+    """The statement for what there is to sort: label (NULL: of conversions), n (events), low and high (times)."""
+    touchpoints.require("user_id", "timestamp", "event", rule.touchpoint)
+    shown = f"CASE WHEN {rule.touch} THEN {label('named')} END"
+    return (
+        f"SELECT {shown} AS label, n, low, high FROM (SELECT event, {identifier(rule.touchpoint)} AS named, "
+        f"COUNT(*) AS n, MIN({touchpoints.micros()}) AS low, MAX({touchpoints.micros()}) AS high "
+        "FROM {table} AS source GROUP BY event, named) AS found "
+        f"WHERE {rule.touch} OR event = {literal(rule.conversion)}"
+    )
+
+
+def sorted_sql(touchpoints, rule, names, bits, value):
+    """The statement for touches and conversions in the order of persons and times, for DuckDB only.
+
+    Rows: person (a hash), k (twice the time, one more of a conversion, times 2^`bits`, plus the place of
+    its label in `names`, from 1), and where asked for the value of conversions.
+    """
+    places = ", ".join(f"({literal(name)}, {place})" for place, name in enumerate(names, start=1))
+    odd = f"CASE WHEN event = {literal(rule.conversion)} THEN 1 ELSE 0 END"
+    worth = ", CAST(value AS DOUBLE) AS value" if value else ""
+    return (
+        f"SELECT HASH(u) AS person, (t * 2 + {odd}) * {1 << bits} + (1 - {odd}) * COALESCE(place, 0) AS k{worth} "
+        f"FROM {_log(touchpoints, rule)} LEFT JOIN (VALUES {places}) AS names (name, place) ON label = name "
+        f"WHERE ({rule.touch} OR event = {literal(rule.conversion)}) AND {_KNOWN} ORDER BY person, k"
+    )
+
+
+def persons_sql():
+    """The statement for the groups of persons, for DuckDB only: person (as in `sorted_sql`), part (0 to 255)."""
+    persons = "(SELECT DISTINCT user_id AS u FROM {table} AS source WHERE user_id IS NOT NULL) AS persons"
+    part = f"CAST(CONCAT('0x', {part_sql('u')}) AS UTINYINT)"
+    return f"SELECT HASH(u) AS person, {part} AS part FROM {persons} ORDER BY person"
 
 
 def walks_plainly(**counting):
