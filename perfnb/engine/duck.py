@@ -131,11 +131,19 @@ class DuckDB:
         return found
 
     def batches(self, sql, rows):
-        """The result of a statement in its order, in parts of about so many rows: {column: array}."""
-        with _readable():
-            for batch in _arrow_parts(self.connection.execute(sql), rows):
-                columns = zip(batch.schema.names, batch.columns, strict=True)
-                yield {name: column.to_numpy(zero_copy_only=False) for name, column in columns}
+        """The result of a statement in its order, in parts of about so many rows: {column: array}.
+
+        No other statement may run until all parts are taken.
+        """
+        # Without it, parts come in any order, that of ORDER BY or not.
+        self.connection.execute("SET preserve_insertion_order = true")
+        try:
+            with _readable():
+                for batch in _arrow_parts(self.connection.execute(sql), rows):
+                    columns = zip(batch.schema.names, batch.columns, strict=True)
+                    yield {name: column.to_numpy(zero_copy_only=False) for name, column in columns}
+        finally:
+            self.connection.execute("SET preserve_insertion_order = false")
 
     def cause(self, error):
         """What an engine's error says, in one line."""

@@ -1,20 +1,25 @@
-"""The counts of a plain funnel at once: each hop sorts only the rows that can still go on.
+"""The counts of a plain funnel at once: one sort by unit and time, and one pass over the rows for each step.
 
-The programme carries every row through a window per hop. It serves every switch, and an engine that sorts once for
-all of these windows needs no better; DuckDB sorts for each. Here units that never come to step 2 after step 1 stay
-out, and hop k takes the attempts at step k - 1 and the events of their units alone.
+The programme carries every row through a window per hop, and DuckDB sorts for each. It serves every switch; here are
+those that most funnels have.
 """
 
+import numpy as np
+import pandas as pd
+
 from perfnb.engine import identifier
-from perfnb.funnel.programme import bounds, check_types, keyed, known, met, moment, nearby
+from perfnb.engine.stream import streams, whole_persons
+from perfnb.funnel.programme import check_types, known, met, moment
 
 __all__ = ["countable", "plain_counts"]
+
+_BITS = 62  # of a number that holds a time and a step
 
 
 def countable(touchpoints, rule):
     """Whether `plain_counts` finds what the programme finds, and sooner."""
     return (
-        touchpoints.engine.name == "duckdb"
+        streams(touchpoints.engine)
         and rule.count > 1
         and rule.order == "ordered"
         and rule.entry in ("best", "first")
@@ -26,109 +31,96 @@ def countable(touchpoints, rule):
 
 
 def plain_counts(touchpoints, rule):
-    """The statement whose one row has units_k, level_k, continued_k, out_of_order_k and immature_k per step."""
-    ctes, numbers = [*_rows(touchpoints, rule), *_starts(rule)], range(1, rule.count + 1)
-    held = {"units_1": "sum_1", **{f"did_{k}": "sum_1" for k in numbers}}
-    for k in numbers[1:]:
-        ctes += _hop(rule, k)
-        held[f"units_{k}"] = f"sum_{k}"
-        if rule.window is not None:
-            ctes.append(_immature(rule, k))
-            held[f"immature_{k}"] = f"late_{k}"
-    # One under the other: planning a join of so many tables takes as long as counting a small log.
-    rows = " UNION ALL ".join(f"SELECT '{name}' AS name, {name} AS n FROM {table}" for name, table in held.items())
-    found = {name: f"MAX(CASE WHEN name = '{name}' THEN n END)" for name in held}
-    for k in numbers:
-        found[f"level_{k}"] = found[f"units_{k}"]
-        found[f"out_of_order_{k}"] = f"{found.pop(f'did_{k}')} - {found[f'units_{k}']}"
-    for k in numbers[1:]:
-        found[f"continued_{k}"] = found[f"units_{k}"]
-        if rule.window is None:
-            # Nobody's window ever closes.
-            found[f"immature_{k}"] = f"{found[f'units_{k - 1}']} - {found[f'units_{k}']}"
-    shown = ", ".join(f"{sql} AS {name}" for name, sql in found.items())
-    return "WITH " + ",\n".join(ctes) + f"\nSELECT {shown} FROM ({rows}) AS counted"
+    """One row: units_k, level_k, continued_k, out_of_order_k and immature_k per step; None for times far from ours.
 
-
-def _rows(touchpoints, rule):
-    """CTEs `rows_of`: u_1 …, t, step of the funnel's events; `data`: when the log ends."""
+    Units are told apart by DuckDB's hash of 64 bits: of a million, two share one in one log of 37 million.
+    """
     touchpoints.require(*rule.columns)
     check_types(touchpoints, rule)
+    at = touchpoints.micros()
+    span = touchpoints.fetch(f"SELECT MIN({at}) AS low, MAX({at}) AS high FROM {{table}} AS source").iloc[0]
+    bits = (rule.count + 1).bit_length()
+    if not 0 <= span["low"] <= span["high"] < 1 << (_BITS - bits):
+        return None
+    units, did, late = np.zeros((3, rule.count + 1), np.int64)
+    for part in whole_persons(touchpoints.engine, touchpoints.over(_sorted(touchpoints, rule, bits))):
+        for all_parts, own in zip((units, did, late), _counts(part, rule, bits, int(span["high"])), strict=True):
+            all_parts += own
+    found = {}
+    for k in range(1, rule.count + 1):
+        found |= {f"units_{k}": units[k], f"level_{k}": units[k], f"out_of_order_{k}": did[k] - units[k]}
+        if k > 1:
+            # Without a window, it never closes.
+            immature = units[k - 1] - units[k] if rule.window is None else late[k]
+            found |= {f"continued_{k}": units[k], f"immature_{k}": immature}
+    return pd.DataFrame([found])
+
+
+def _sorted(touchpoints, rule, bits):
+    """The statement for person (the unit's hash) and k (time and step in one number), in their order."""
     at = moment(touchpoints, rule)
-    keys = ", ".join(f"{identifier(name)} AS u_{n}" for n, name in enumerate(rule.keys, start=1))
+    keys = ", ".join(map(identifier, rule.keys))
     step = " ".join(f"WHEN {one.sql()} THEN {k}" for k, one in enumerate(rule.steps, start=1))
-    return [
-        f"rows_of AS (SELECT {keys}, {at} AS t, CAST(CASE {step} END AS SMALLINT) AS step FROM {{table}} AS source "
-        f"WHERE {' AND '.join([*known(rule, at), met(rule)])})",
-        f"data AS (SELECT MAX({touchpoints.micros()}) AS ends FROM {{table}} AS source)",
-    ]
-
-
-def _starts(rule):
-    """CTEs `units`: the first and the last start of each, its last event of step 2, did_k; `sum_1`: their sums;
-    `events`: those of units that may go on, from the first start to the end of the last window; `s_1`: their starts.
-    """
-    keys, numbers = keyed(rule), range(1, rule.count + 1)
-    start = f"CASE WHEN step = 1{bounds(rule)} THEN t END"
-    low, high = f"MIN({start})", f"MAX({start})"
-    if rule.entry == "first":
-        low = high = f"CASE WHEN MIN(CASE WHEN step = 1 THEN t END) = {low} THEN {low} END"
-    found = {
-        "low": low,
-        "high": high,
-        "last": "MAX(CASE WHEN step = 2 THEN t END)",
-        **{f"did_{k}": f"MAX(CASE WHEN step = {k}{nearby(rule)} THEN CAST(1 AS SMALLINT) END)" for k in numbers},
-    }
-    did = {k: f"did_{k}" for k in numbers}
-    if rule.period is None:
-        # All starts count: what is known of steps 1 and 2 says who did them.
-        did |= {1: "low", 2: "last"}
-        del found["did_1"], found["did_2"]
-    late = "" if rule.window is None else f" + {rule.window}"
-    return [
-        f"units AS (SELECT {keys}, {', '.join(f'{sql} AS {name}' for name, sql in found.items())} "
-        f"FROM rows_of GROUP BY {keys})",
-        f"sum_1 AS (SELECT COUNT(low) AS units_1, {', '.join(f'COUNT({did[k]}) AS did_{k}' for k in numbers)} "
-        "FROM units)",
-        f"events AS (SELECT rows_of.* FROM rows_of JOIN units ON {_same(rule, 'rows_of', 'units')} WHERE low <= last "
-        "AND t >= low AND "
-        + (f"t <= CASE WHEN step = 1 THEN high ELSE high{late} END)" if late else "(step > 1 OR t <= high))"),
-        f"s_1 AS (SELECT {keys}, t, t AS s FROM events WHERE step = 1)",
-    ]
-
-
-def _hop(rule, k):
-    """CTEs `s_k`: u_1 …, t, s of the events that end an attempt of k steps, with its latest start; `sum_k`."""
-    keys, before = keyed(rule), f"s_{k - 1}"
-    # At one instant, what stands at step k - 1 may go on to step k; under "increase" it stands after it.
-    held = rule.count + 1 if rule.ties == "increase" else 0
-    wanted = [] if k == 2 else [_has(rule, before, "events")]
-    if k == 2 or k < rule.count:
-        # Of few units, the last hop reads all steps: DuckDB tests what all readers test before the join, on all rows.
-        wanted.append(f"step = {k}")
-    inside = "" if rule.window is None else f" AND t - start <= {rule.window}"
-    return [
-        f"met_{k} AS (SELECT {keys}, t, step, CAST(NULL AS BIGINT) AS s FROM events WHERE {' AND '.join(wanted)} "
-        f"UNION ALL SELECT {keys}, t, CAST({held} AS SMALLINT) AS step, s FROM {before})",
-        f"held_{k} AS (SELECT met_{k}.*, MAX(s) OVER (PARTITION BY {keys} ORDER BY t, step "
-        f"ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS start FROM met_{k})",
-        f"s_{k} AS (SELECT {keys}, t, start AS s FROM held_{k} WHERE step = {k} AND start IS NOT NULL{inside})",
-        f"sum_{k} AS (SELECT COUNT(*) AS units_{k} FROM (SELECT DISTINCT {keys} FROM s_{k}) AS reached)",
-    ]
-
-
-def _immature(rule, k):
-    """The CTE `late_k`: the units that stopped before step k, with a window that is open when the data end."""
-    before, start = ("units", "high") if k == 2 else (f"s_{k - 1}", "s")
     return (
-        f"late_{k} AS (SELECT COUNT(*) AS immature_{k} FROM (SELECT DISTINCT {keyed(rule)} FROM {before} "
-        f"CROSS JOIN data WHERE {start} + {rule.window} > ends AND NOT {_has(rule, f's_{k}', before)}) AS stopped)"
+        f"SELECT HASH({keys}) AS person, {at} * {1 << bits} + CASE {step} END AS k FROM {{table}} AS source "
+        f"WHERE {' AND '.join([*known(rule, at), met(rule)])} ORDER BY person, k"
     )
 
 
-def _has(rule, table, other):
-    return f"EXISTS (SELECT 1 FROM {table} WHERE {_same(rule, table, other)})"
+def _counts(part, rule, bits, ends):
+    """(units that get to each step, units that do it in any order, units that still may), by step, of whole units."""
+    t, step = part["k"] >> bits, part["k"] & ((1 << bits) - 1)
+    fresh = np.append(True, part["person"][1:] != part["person"][:-1])
+    begins, whose = np.flatnonzero(fresh), np.cumsum(fresh, dtype=np.int32) - 1
+    rows, persons = np.arange(t.size), np.zeros(begins.size, bool)
+    units, did, late = np.zeros((3, rule.count + 1), np.int64)
 
+    def of_units(at):
+        found = persons.copy()
+        found[whose[at]] = True
+        return found
 
-def _same(rule, one, other):
-    return " AND ".join(f"{one}.u_{n} = {other}.u_{n}" for n, _ in enumerate(rule.keys, start=1))
+    near, inside = np.ones((2, t.size), bool)
+    if rule.period is not None:
+        since, until = rule.period.micros()
+        inside = (t >= since) & (t < until)
+        near = t >= since
+        if rule.follow_up == "inside":
+            near = inside
+        elif rule.window is not None:
+            near &= t < until + rule.window
+    starts = step == 1
+    if rule.entry == "first":
+        first = np.minimum.reduceat(np.where(starts, t, np.iinfo(np.int64).max), begins)
+        starts &= t == first[whose]
+    held = np.flatnonzero(starts & inside)  # the rows that end an attempt of so many steps, and when it began
+    start = np.zeros_like(t)
+    start[held] = t[held]
+    reached = of_units(held)
+    units[1] = reached.sum()
+    # At one instant, what stands at one step may go on to the next; under "increase" it may not.
+    sooner = None
+    if rule.ties == "increase":
+        sooner = np.maximum.accumulate(np.where(fresh | (np.diff(t, prepend=-1) > 0), rows, 0)) - 1
+    for k in range(1, rule.count + 1):
+        mine = np.flatnonzero(step == k)
+        did[k] = of_units(mine[near[mine]]).sum()
+        if k == 1:
+            continue
+        # Starts only move on with time: the latest attempt before a row is that with the latest start.
+        last = np.full(t.size, -1)
+        last[held] = held
+        last = np.maximum.accumulate(last)
+        before = last[mine] if sooner is None else np.where(sooner[mine] >= 0, last[sooner[mine]], -1)
+        goes_on = before >= begins[whose[mine]]
+        if rule.window is not None:
+            goes_on &= t[mine] - start[before] <= rule.window
+        mine, before = mine[goes_on], before[goes_on]
+        came, waiting = reached, np.full(begins.size, -1)
+        waiting[whose[held]] = held  # the last row of each unit
+        start[mine], held = start[before], mine
+        reached = of_units(held)
+        units[k] = reached.sum()
+        if rule.window is not None:
+            late[k] = (came & ~reached & (start[waiting] + rule.window > ends)).sum()
+    return units, did, late

@@ -55,7 +55,7 @@ def steps(touchpoints, steps, *, by=None, by_from="entry", semantics=None, **swi
     """
     rule = rule_of(steps, semantics, **switches)
     by = columns_of(touchpoints, by)
-    counts = touchpoints.fetch(counted(touchpoints, rule, by, by_from))
+    counts = _counts(touchpoints, rule, by, by_from)
     table = reported(counts, rule, by, _definition(rule, by, by_from))
     return compared(table, by, rule, overlapping=by_from == "all") if by else table
 
@@ -69,7 +69,7 @@ def levels(touchpoints, steps, *, semantics=None, **switches):
     rule = rule_of(steps, semantics, **switches)
     if rule.attempts or rule.open != "closed":
         raise BadParameter(f"levels are those of units in a closed funnel. Found {rule.definition}")
-    counts = touchpoints.fetch(counted(touchpoints, rule, (), "entry"))
+    counts = _counts(touchpoints, rule, (), "entry")
     reached = [0 if counts.empty else int(counts[f"level_{k}"].fillna(0).sum()) for k in range(1, rule.count + 1)]
     known = " AND ".join(f"{identifier(name)} IS NOT NULL" for name in rule.keys)
     names = ", ".join(identifier(name) for name in rule.keys)
@@ -196,6 +196,13 @@ def cut(moment, size):
     return f"({moment} - (({moment} % {size}) + {size}) % {size})"
 
 
+def _counts(touchpoints, rule, by, by_from):
+    """The result of `counted`, without it where there is a quicker way."""
+    _check(rule, by_from)
+    found = plain_counts(touchpoints, rule) if not by and countable(touchpoints, rule) else None
+    return touchpoints.fetch(counted(touchpoints, rule, by, by_from)) if found is None else found
+
+
 def counted(touchpoints, rule, by, by_from, part=None):
     """The statement that counts units per group and step.
 
@@ -203,8 +210,6 @@ def counted(touchpoints, rule, by, by_from, part=None):
     the first and the last moment of the data (begins, ends).
     """
     _check(rule, by_from)
-    if not (by or part) and countable(touchpoints, rule):
-        return plain_counts(touchpoints, rule)
     n = "n" if rule.attempts else "1"
     sums, squares = {}, []
     for k in range(1, rule.count + 1):

@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 import pandas as pd
 
+from perfnb.engine.stream import streams, whole_persons
 from perfnb.journey.unit import Counting, labels_sql, nowhere_sql, persons_sql, sorted_sql, walks_plainly
 
-_BATCH = 250_000
 _BITS = 10  # for the place of a label, in one number with a time until the year 2112
 _LATEST = 1 << (62 - _BITS)
 _KINDS = ("bare", "on", "ended", "converted")
@@ -55,7 +55,7 @@ class Walk:
         """`Stops`, part by part."""
         bits = len(self.names).bit_length()
         sql = sorted_sql(self.touchpoints, self.rule, self.names, bits, value)
-        for part in _whole_persons(self.touchpoints.engine.batches(self.touchpoints.over(sql), _BATCH)):
+        for part in whole_persons(self.touchpoints.engine, self.touchpoints.over(sql)):
             stops = _stops(part["person"], part["k"], part.get("value"), bits, self.rule)
             if stops.q.size:
                 yield stops
@@ -67,8 +67,9 @@ class Walk:
     def parts(self):
         """(hashes of persons, sorted, and the group that each is of); None where two persons share a hash."""
         found = self.touchpoints.sums(persons_sql(), texts=[])
-        person = found["person"]
-        return None if (person[1:] == person[:-1]).any() else (person, found["part"])
+        order = np.argsort(found["person"])
+        person = found["person"][order]
+        return None if (person[1:] == person[:-1]).any() else (person, found["part"][order])
 
 
 def hops(walk):
@@ -253,7 +254,7 @@ def paths(walk, top, depth):
 
 def walk(touchpoints, **counting):
     """The `Walk` of a log; None where its stops must come from `stops_sql`."""
-    if not (getattr(touchpoints.engine, "batches", None) and walks_plainly(**counting)):
+    if not (streams(touchpoints.engine) and walks_plainly(**counting)):
         return None
     rule = Counting(**counting)
     found = touchpoints.fetch(labels_sql(touchpoints, rule))
@@ -262,22 +263,6 @@ def walk(touchpoints, **counting):
     if not fits or found["low"].min() < 0 or found["high"].max() >= _LATEST:
         return None
     return Walk(touchpoints, rule, names)
-
-
-def _whole_persons(parts):
-    """The parts again, cut where a person ends."""
-    rest = None
-    for part in parts:
-        if rest is not None:
-            part = {name: np.concatenate([rest[name], column]) for name, column in part.items()}
-        person = part["person"]
-        ends = np.flatnonzero(person[1:] != person[:-1])
-        cut = ends[-1] + 1 if ends.size else 0
-        if cut:
-            yield {name: column[:cut] for name, column in part.items()}
-        rest = {name: column[cut:] for name, column in part.items()}
-    if rest is not None and rest["person"].size:
-        yield rest
 
 
 def _stops(person, k, value, bits, rule):

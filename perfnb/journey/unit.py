@@ -368,7 +368,7 @@ def persons_sql():
     """The statement for the groups of persons, for DuckDB only: person (as in `sorted_sql`), part (0 to 255)."""
     persons = "(SELECT DISTINCT user_id AS u FROM {table} AS source WHERE user_id IS NOT NULL) AS persons"
     part = f"CAST(CONCAT('0x', {part_sql('u')}) AS UTINYINT)"
-    return f"SELECT HASH(u) AS person, {part} AS part FROM {persons} ORDER BY person"
+    return f"SELECT HASH(u) AS person, {part} AS part FROM {persons}"
 
 
 def walks_plainly(**counting):

@@ -1,0 +1,32 @@
+"""Rows in the order of persons, from one sort, in arrays: for counts that an engine would sort for several times."""
+
+import numpy as np
+
+from perfnb.errors import PerfnbError
+
+ROWS = 250_000  # in a part, about
+
+
+def streams(engine):
+    """Whether an engine gives its rows in order, part by part."""
+    return getattr(engine, "batches", None) is not None
+
+
+def whole_persons(engine, sql):
+    """The result of a statement sorted by `person`, in parts {column: array} that are cut where a person ends."""
+    rest = None
+    for part in engine.batches(sql, ROWS):
+        if rest is not None:
+            part = {name: np.concatenate([rest[name], column]) for name, column in part.items()}
+        person = part["person"]
+        if (person[1:] < person[:-1]).any():
+            raise PerfnbError(
+                f"{engine.name} gave the events of persons in no order. Read the table with another engine"
+            )
+        ends = np.flatnonzero(person[1:] != person[:-1])
+        cut = ends[-1] + 1 if ends.size else 0
+        if cut:
+            yield {name: column[:cut] for name, column in part.items()}
+        rest = {name: column[cut:] for name, column in part.items()}
+    if rest is not None and rest["person"].size:
+        yield rest
