@@ -3,17 +3,20 @@
 Persons are told apart by DuckDB's hash of 64 bits: of a million persons, two share one in one log of 37 million.
 """
 
+import math
 from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd
 
+from perfnb.engine import Table
 from perfnb.engine.stream import streams, whole_persons
-from perfnb.journey.unit import Counting, labels_sql, nowhere_sql, persons_sql, sorted_sql, walks_plainly
+from perfnb.journey.unit import GROUPS, Counting, labels_sql, nowhere_sql, sorted_sql, walks_plainly
 
 _BITS = 10  # for the place of a label, in one number with a time until the year 2112
 _LATEST = 1 << (62 - _BITS)
 _KINDS = ("bare", "on", "ended", "converted")
+_CELLS = 4_000_000  # of a count by group, step and label
 _LARGE = 50_000_000  # events, beyond which what must be kept of all stops may be more than memory holds
 
 
@@ -45,11 +48,17 @@ class Stops:
         return Stops(self.persons, *(column if column is None else column[chosen] for column in columns))
 
 
+@dataclass(frozen=True)
 class Walk:
-    """The stops of a log, in parts; `names` are the labels, code k means names[k - 1]."""
+    """The stops of a log, in parts; `names` are the labels, code k means names[k - 1]. `all_known`: so are persons and
+    times of all `events`.
+    """
 
-    def __init__(self, touchpoints, rule, names):
-        self.touchpoints, self.rule, self.names = touchpoints, rule, names
+    touchpoints: Table
+    rule: Counting
+    names: list
+    events: int
+    all_known: bool
 
     def stops(self, *, value=False):
         """`Stops`, part by part."""
@@ -61,15 +70,10 @@ class Walk:
                 yield stops
 
     def nowhere(self):
-        """Conversions of which the person or the time is not known: t, n, value, part."""
+        """Conversions of which the person or the time is not known: n, value, person."""
+        if self.all_known:
+            return pd.DataFrame({"n": [], "value": [], "person": []}).astype({"n": "int64", "person": "uint64"})
         return self.touchpoints.fetch(nowhere_sql(self.touchpoints, self.rule))
-
-    def parts(self):
-        """(hashes of persons, sorted, and the group that each is of); None where two persons share a hash."""
-        found = self.touchpoints.sums(persons_sql(), texts=[])
-        order = np.argsort(found["person"])
-        person = found["person"][order]
-        return None if (person[1:] == person[:-1]).any() else (person, found["part"][order])
 
 
 def hops(walk):
@@ -113,29 +117,29 @@ def hops(walk):
 
 
 def cells(walk, anchor, occurrence, steps, *, start, end):
-    """What `step_matrix` counts: part (group of persons), step, label, opens, kind, aligned, n; None where groups
-    of persons cannot be told, or there is nothing.
+    """What `step_matrix` counts: part (group of persons), step, label, opens, kind, aligned, n; None where there are
+    too many labels and steps.
     """
-    parts = walk.parts()
-    if parts is None:
-        return None
     size, width = len(walk.names) + 1, len(steps) + 1
     code_of = {name: code for code, name in enumerate(walk.names, start=1)}
     bare = 1 if anchor in (start, end) else 0
-    shape = (256, width, size, 2, len(_KINDS), 2)
-    found = []
+    shape = (GROUPS, width, size, 2, len(_KINDS), 2)
+    if math.prod(shape) > _CELLS:
+        return None
+    count = np.zeros(math.prod(shape), np.int64)
     for stops in walk.stops():
-        stops = stops.where(stops.opens | ((stops.code > 0) & (stops.code != stops.before)))
-        begins = np.flatnonzero(stops.opens)
-        number = np.diff(np.append(begins, stops.code.size))  # of places of each journey
-        place, places = np.arange(stops.code.size) - np.repeat(begins, number) + 1, np.repeat(number, number)
-        aligned = stops.code > 0
+        run = np.flatnonzero(stops.opens | ((stops.code > 0) & (stops.code != stops.before)))
+        code, opens = stops.code[run], stops.opens[run]
+        begins = np.flatnonzero(opens)
+        number = np.diff(np.append(begins, run.size))  # of places of each journey
+        place, places = np.arange(1, run.size + 1) - np.repeat(begins, number), np.repeat(number, number)
+        aligned = code > 0
         if anchor == start:
             step = place
         elif anchor == end:
             step = place - places - 1
         else:
-            hit, none = stops.code == code_of.get(anchor, -1), 1 << 62
+            hit, none = code == code_of.get(anchor, -1), 1 << 62
             if occurrence == "first":
                 spot = np.minimum.reduceat(np.where(hit, place, none), begins)
             else:
@@ -144,42 +148,38 @@ def cells(walk, anchor, occurrence, steps, *, start, end):
             aligned &= np.abs(spot) < none
             step = place - spot
         inside = (step >= steps[0]) & (step <= steps[-1]) & aligned
-        seen = np.flatnonzero(inside | stops.opens)
-        kind = np.where(stops.code == 0, 0, np.where(place < places, 1, np.where(stops.paid, 3, 2)))
-        aligned = np.where(stops.code == 0, bare, aligned)
-        part = parts[1][np.searchsorted(parts[0], stops.persons)][stops.person]
+        over = np.where(stops.paid[run], 3, 2)
         keys = (
-            part.astype(np.int64),
+            (stops.persons % GROUPS).astype(np.int64)[stops.person[run]],
             np.where(inside, step - steps[0], width - 1),
-            np.where(inside, stops.code, 0),
-            stops.opens,
-            kind,
-            aligned,
+            np.where(inside, code, 0),
+            opens,
+            np.where(code == 0, 0, np.where(place < places, 1, over)),
+            np.where(code == 0, bare, aligned),
         )
-        cell = np.zeros(seen.size, np.int64)
+        seen = inside | opens
+        cell = np.zeros(run.size, np.int64)
         for key, many in zip(keys, shape, strict=True):
-            cell = cell * many + key[seen]
-        found.append(np.unique(cell, return_counts=True))
-    if not found:
-        return None
-    cell, inverse = np.unique(np.concatenate([own for own, _ in found]), return_inverse=True)
-    n = np.bincount(inverse, np.concatenate([n for _, n in found])).astype(np.int64)
-    part, step, code, opens, kind, aligned = np.unravel_index(cell, shape)
+            cell *= many
+            cell += key
+        count += np.bincount(cell[seen], minlength=count.size)
+    cell = np.flatnonzero(count)
+    group, step, code, opens, kind, aligned = np.unravel_index(cell, shape)
     table = pd.DataFrame(
         {
             "g": None,
-            "part": [f"{number:02x}" for number in part],
+            "part": group,
             "step": np.where(step < width - 1, step + steps[0], np.nan),
             "label": np.array([None, *walk.names], object)[code],
             "opens": opens,
             "kind": np.array(_KINDS, object)[kind],
             "aligned": aligned,
-            "n": n,
+            "n": count[cell],
         }
     )
     nobody = walk.nowhere()
     if len(nobody):
-        more = nobody.groupby("part", as_index=False)["n"].sum()
+        more = nobody.assign(part=nobody["person"] % GROUPS).groupby("part", as_index=False)["n"].sum()
         table = pd.concat([table, more.assign(opens=1, kind="bare", aligned=bare)], ignore_index=True)
     return table
 
@@ -258,11 +258,12 @@ def walk(touchpoints, **counting):
         return None
     rule = Counting(**counting)
     found = touchpoints.fetch(labels_sql(touchpoints, rule))
-    names = sorted(set(found["label"].dropna()))
-    fits = 0 < len(names) < 1 << _BITS and found["n"].sum() <= _LARGE
-    if not fits or found["low"].min() < 0 or found["high"].max() >= _LATEST:
+    names, events = sorted(set(found["label"].dropna())), int(found["n"].sum())
+    if not (0 < len(names) < 1 << _BITS and found["known"].sum() and events <= _LARGE):
         return None
-    return Walk(touchpoints, rule, names)
+    if found["low"].min() < 0 or found["high"].max() >= _LATEST:
+        return None
+    return Walk(touchpoints, rule, names, events, all_known=(found["n"] == found["known"]).all())
 
 
 def _stops(person, k, value, bits, rule):

@@ -7,6 +7,7 @@ from perfnb.errors import BadParameter
 from perfnb.period import Period, duration
 
 NO_TOUCH = "(no touch)"
+GROUPS = 256  # of persons, for intervals
 _KNOWN = "u IS NOT NULL AND t IS NOT NULL"
 _CHOICES = {
     "count": ("every", "first"),
@@ -178,10 +179,11 @@ def _conversions(log, rule):
 
 
 def nowhere_sql(touchpoints, rule):
-    """The statement for conversions of which the person or the time is not known: t, n, value, part."""
+    """The statement for conversions of which the person or the time is not known, for DuckDB only: n, value, person (a
+    hash of the time).
+    """
     endings, *_ = _conversions(_log(touchpoints, rule), rule)
-    part = part_sql("t", "''")
-    figures = f"t, n, CAST(value AS DOUBLE) AS value, {part} AS part"
+    figures = "n, CAST(value AS DOUBLE) AS value, HASH(t) AS person"
     return f"WITH {endings} SELECT {figures} FROM endings WHERE {_nowhere(rule)}"
 
 
@@ -337,12 +339,15 @@ def _walked_anew(touchpoints, rule, keep):
 
 
 def labels_sql(touchpoints, rule):
-    """The statement for what there is to sort: label (NULL: of conversions), n (events), low and high (times)."""
+    """The statement for what there is to sort: label (NULL: of conversions), n (events), known (with a person and a
+    time), low and high (times).
+    """
     touchpoints.require("user_id", "timestamp", "event", rule.touchpoint)
     shown = f"CASE WHEN {rule.touch} THEN {label('named')} END"
+    at, known = touchpoints.micros(), 'user_id IS NOT NULL AND "timestamp" IS NOT NULL'
     return (
-        f"SELECT {shown} AS label, n, low, high FROM (SELECT event, {identifier(rule.touchpoint)} AS named, "
-        f"COUNT(*) AS n, MIN({touchpoints.micros()}) AS low, MAX({touchpoints.micros()}) AS high "
+        f"SELECT {shown} AS label, n, known, low, high FROM (SELECT event, {identifier(rule.touchpoint)} AS named, "
+        f"COUNT(*) AS n, COUNT(CASE WHEN {known} THEN 1 END) AS known, MIN({at}) AS low, MAX({at}) AS high "
         "FROM {table} AS source GROUP BY event, named) AS found "
         f"WHERE {rule.touch} OR event = {literal(rule.conversion)}"
     )
@@ -362,13 +367,6 @@ def sorted_sql(touchpoints, rule, names, bits, value):
         f"FROM {_log(touchpoints, rule)} LEFT JOIN (VALUES {places}) AS names (name, place) ON label = name "
         f"WHERE ({rule.touch} OR event = {literal(rule.conversion)}) AND {_KNOWN} ORDER BY person, k"
     )
-
-
-def persons_sql():
-    """The statement for the groups of persons, for DuckDB only: person (as in `sorted_sql`), part (0 to 255)."""
-    persons = "(SELECT DISTINCT user_id AS u FROM {table} AS source WHERE user_id IS NOT NULL) AS persons"
-    part = f"CAST(CONCAT('0x', {part_sql('u')}) AS UTINYINT)"
-    return f"SELECT HASH(u) AS person, {part} AS part FROM {persons}"
 
 
 def walks_plainly(**counting):
