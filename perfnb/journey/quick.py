@@ -24,10 +24,10 @@ _LARGE = 50_000_000  # events, beyond which what must be kept of all stops may b
 class Stops:
     """Stops of whole persons, one person after another, in order of time.
 
-    As in `stops_sql`: q, code and before (0 where they are NULL there), closes. lag is q less that of the touch before,
-    where there is one. person is the place in `persons`, their hashes; opens: the journey begins here; paid: it ends in
-    a conversion; times and value, where asked for: how many conversions a stop is, and their value (nan where
-    none is known).
+    As in `stops_sql`: q, code and before (0 where they are NULL there), closes. person is the place in
+    `persons`, their hashes; opens: the journey begins here; paid: it ends in a conversion. Where asked
+    for, lag is q less that of the touch before, 0 without one, and times and value are those of the conversions that
+    a stop is (nan where no value is known).
     """
 
     persons: np.ndarray
@@ -35,7 +35,7 @@ class Stops:
     q: np.ndarray
     code: np.ndarray
     before: np.ndarray
-    lag: np.ndarray
+    lag: np.ndarray | None
     opens: np.ndarray
     closes: np.ndarray
     paid: np.ndarray
@@ -60,12 +60,12 @@ class Walk:
     events: int
     all_known: bool
 
-    def stops(self, *, value=False):
-        """`Stops`, part by part."""
+    def stops(self, *, timed=False, value=False):
+        """`Stops`, part by part; where asked for with lag, or with times and value."""
         bits = len(self.names).bit_length()
         sql = sorted_sql(self.touchpoints, self.rule, self.names, bits, value)
         for part in whole_persons(self.touchpoints.engine, self.touchpoints.over(sql)):
-            stops = _stops(part["person"], part["k"], part.get("value"), bits, self.rule)
+            stops = _stops(part["person"], part["k"], part.get("value"), bits, self.rule, timed)
             if stops.q.size:
                 yield stops
 
@@ -85,7 +85,7 @@ def hops(walk):
     pairs = size * size
     count, ended, persons = (np.zeros(pairs, np.int64) for _ in range(3))
     which, lags = [], []
-    for stops in walk.stops():
+    for stops in walk.stops(timed=True):
         pair = stops.before * size + stops.code
         count += np.bincount(pair, minlength=pairs)
         ended += np.bincount(pair[stops.closes], minlength=pairs)
@@ -266,7 +266,7 @@ def walk(touchpoints, **counting):
     return Walk(touchpoints, rule, names, events, all_known=(found["n"] == found["known"]).all())
 
 
-def _stops(person, k, value, bits, rule):
+def _stops(person, k, value, bits, rule, timed):
     """Stops of sorted touches and conversions."""
     q, code = k >> bits, (k & ((1 << bits) - 1)).astype(np.int32)
     # Conversions at one moment are one stop.
@@ -305,9 +305,9 @@ def _stops(person, k, value, bits, rule):
             since = 2 * rule.period.micros()[0]
             inside &= np.where(paid, ends, q) >= since
             led[1:] &= np.where(paid[1:], ends[1:], q[:-1]) >= since
-    before, lag = np.zeros_like(code), np.zeros_like(q)
+    before = np.zeros_like(code)
     np.multiply(code[:-1], led[1:], out=before[1:])
-    np.multiply(q[1:] - q[:-1], led[1:], out=lag[1:])
+    lag = np.diff(q, prepend=q[:1]) * led if timed else None
     closes = np.append(fresh[1:], True) & ~paid
     stops = Stops(persons, whose, q, code, before, lag, ~led, closes, paid, times, worth)
     return stops if inside.all() else stops.where(inside)
