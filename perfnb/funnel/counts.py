@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from perfnb.engine import identifier
-from perfnb.engine.stream import streams, whole_persons
+from perfnb.engine.stream import mapped, streams, whole_persons
 from perfnb.funnel.programme import check_types, known, met, moment
 
 __all__ = ["countable", "plain_counts"]
@@ -43,9 +43,10 @@ def plain_counts(touchpoints, rule):
     if not 0 <= span["low"] <= span["high"] < 1 << (_BITS - bits):
         return None
     units, did, late = np.zeros((3, rule.count + 1), np.int64)
-    for part in whole_persons(touchpoints.engine, touchpoints.over(_sorted(touchpoints, rule, bits))):
-        for all_parts, own in zip((units, did, late), _counts(part, rule, bits, int(span["high"])), strict=True):
-            all_parts += own
+    parts = whole_persons(touchpoints.engine, touchpoints.over(_sorted(touchpoints, rule, bits)))
+    for found in mapped(lambda part: _counts(part, rule, bits, int(span["high"])), parts):
+        for whole, own in zip((units, did, late), found, strict=True):
+            whole += own
     found = {}
     for k in range(1, rule.count + 1):
         found |= {f"units_{k}": units[k], f"level_{k}": units[k], f"out_of_order_{k}": did[k] - units[k]}

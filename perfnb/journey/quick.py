@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from perfnb.engine import Table
-from perfnb.engine.stream import streams, whole_persons
+from perfnb.engine.stream import mapped, streams, whole_persons
 from perfnb.journey.unit import GROUPS, Counting, labels_sql, nowhere_sql, sorted_sql, walks_plainly
 
 _BITS = 10  # for the place of a label, in one number with a time until the year 2112
@@ -60,14 +60,17 @@ class Walk:
     events: int
     all_known: bool
 
-    def stops(self, *, timed=False, value=False):
-        """`Stops`, part by part; where asked for with lag, or with times and value."""
+    def each(self, function, *, timed=False, value=False):
+        """What `function` makes of the `Stops`, part by part; where asked for with lag, or with times and value."""
         bits = len(self.names).bit_length()
         sql = sorted_sql(self.touchpoints, self.rule, self.names, bits, value)
-        for part in whole_persons(self.touchpoints.engine, self.touchpoints.over(sql)):
+
+        def made(part):
             stops = _stops(part["person"], part["k"], part.get("value"), bits, self.rule, timed)
-            if stops.q.size:
-                yield stops
+            return function(stops) if stops.q.size else None
+
+        found = mapped(made, whole_persons(self.touchpoints.engine, self.touchpoints.over(sql)))
+        return (one for one in found if one is not None)
 
     def nowhere(self):
         """Conversions of which the person or the time is not known: n, value, person."""
@@ -85,16 +88,22 @@ def hops(walk):
     pairs = size * size
     count, ended, persons = (np.zeros(pairs, np.int64) for _ in range(3))
     which, lags = [], []
-    for stops in walk.stops(timed=True):
+
+    def counted(stops):
         pair = stops.before * size + stops.code
-        count += np.bincount(pair, minlength=pairs)
-        ended += np.bincount(pair[stops.closes], minlength=pairs)
         once = np.sort(stops.person.astype(np.int64) * pairs + pair)
-        persons += np.bincount(once[np.diff(once, prepend=-1) > 0] % pairs, minlength=pairs)
+        once = once[np.diff(once, prepend=-1) > 0] % pairs
+        counts = (np.bincount(part, minlength=pairs) for part in (pair, pair[stops.closes], once))
         timed = (stops.before > 0) & (stops.before != stops.code)
         # Numbers of 16 bits are sorted by counting.
-        which.append(pair[timed].astype(np.int16 if pairs < 1 << 15 else np.int32))
-        lags.append(stops.lag[timed])
+        return *counts, pair[timed].astype(np.int16 if pairs < 1 << 15 else np.int32), stops.lag[timed]
+
+    for hopped, over, of_persons, pair, lag in walk.each(counted, timed=True):
+        count += hopped
+        ended += over
+        persons += of_persons
+        which.append(pair)
+        lags.append(lag)
     if not which:
         return None
     which, lags = np.concatenate(which), np.concatenate(lags)
@@ -127,7 +136,8 @@ def cells(walk, anchor, occurrence, steps, *, start, end):
     if math.prod(shape) > _CELLS:
         return None
     count = np.zeros(math.prod(shape), np.int64)
-    for stops in walk.stops():
+
+    def counted(stops):
         run = np.flatnonzero(stops.opens | ((stops.code > 0) & (stops.code != stops.before)))
         code, opens = stops.code[run], stops.opens[run]
         begins = np.flatnonzero(opens)
@@ -162,7 +172,10 @@ def cells(walk, anchor, occurrence, steps, *, start, end):
         for key, many in zip(keys, shape, strict=True):
             cell *= many
             cell += key
-        count += np.bincount(cell[seen], minlength=count.size)
+        return cell[seen]
+
+    for cell in walk.each(counted):
+        count += np.bincount(cell, minlength=count.size)
     cell = np.flatnonzero(count)
     group, step, code, opens, kind, aligned = np.unravel_index(cell, shape)
     table = pd.DataFrame(
@@ -192,8 +205,8 @@ def paths(walk, top, depth):
     size = len(walk.names) + 1
     if 2 * size**depth >= 1 << 62:
         return None
-    rows = []
-    for stops in walk.stops(value=True):
+
+    def counted(stops):
         begins = np.flatnonzero(stops.opens)
         last = np.append(begins[1:], stops.q.size) - 1
         repeats = stops.code == stops.before
@@ -208,7 +221,9 @@ def paths(walk, top, depth):
         key = key * 2 + ((first + depth < over) & (way[first + depth] > 0))
         paid = stops.paid[begins]
         times, value = np.where(paid, stops.times[last], 0), np.where(paid, stops.value[last], np.nan)
-        rows.append((key, last - begins + 1 - paid, stops.q[last] - stops.q[begins], times, value))
+        return key, last - begins + 1 - paid, stops.q[last] - stops.q[begins], times, value
+
+    rows = list(walk.each(counted, value=True))
     nobody = walk.nowhere()
     none = np.zeros(len(nobody), np.int64)
     rows.append((none, none, none, nobody["n"].to_numpy(np.int64), nobody["value"].to_numpy(float)))
