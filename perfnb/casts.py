@@ -237,4 +237,6 @@ def refuse_unreadable(raw, theirs, casts, kinds, source, backend):
         column, found, wanted = identifier(theirs[ours]), source.columns[theirs[ours]], TYPES[kinds[ours]]
         if kinds[ours] in ("date", "integer", "number", "money") and families[ours] in (*_NUMBERS, "day"):
             plain[ours] = column if found == wanted else f"CAST({column} AS {wanted})"
+        if kinds[ours] == "timestamp" and families[ours] in ("moment", "day"):
+            plain[ours] = backend.utc(column, found)
     return casts | plain

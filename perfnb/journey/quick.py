@@ -142,12 +142,12 @@ def cells(walk, anchor, occurrence, steps, *, start, end):
         code, opens = stops.code[run], stops.opens[run]
         begins = np.flatnonzero(opens)
         number = np.diff(np.append(begins, run.size))  # of places of each journey
-        place, places = np.arange(1, run.size + 1) - np.repeat(begins, number), np.repeat(number, number)
+        place, goes_on = np.arange(1, run.size + 1) - np.repeat(begins, number), np.append(~opens[1:], False)
         aligned = code > 0
         if anchor == start:
             step = place
         elif anchor == end:
-            step = place - places - 1
+            step = place - np.repeat(number, number) - 1
         else:
             hit, none = code == code_of.get(anchor, -1), 1 << 62
             if occurrence == "first":
@@ -160,11 +160,11 @@ def cells(walk, anchor, occurrence, steps, *, start, end):
         inside = (step >= steps[0]) & (step <= steps[-1]) & aligned
         over = np.where(stops.paid[run], 3, 2)
         keys = (
-            (stops.persons % GROUPS).astype(np.int64)[stops.person[run]],
+            (stops.persons % GROUPS).astype(np.int32)[stops.person[run]],
             np.where(inside, step - steps[0], width - 1),
             np.where(inside, code, 0),
             opens,
-            np.where(code == 0, 0, np.where(place < places, 1, over)),
+            np.where(code == 0, 0, np.where(goes_on, 1, over)),
             np.where(code == 0, bare, aligned),
         )
         seen = inside | opens
