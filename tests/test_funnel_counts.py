@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from perfnb import funnel
+from perfnb.engine import absent, connect
 from perfnb.funnel.counts import countable, plain_counts
 from perfnb.funnel.rule import rule_of
 from perfnb.period import Period
@@ -112,3 +113,17 @@ def test_nobody_in_the_funnel_is_nought_at_every_step():
     assert only(found, step=2)["units"] == 0
     assert found["immature"].tolist() == [0, 0]
     assert found["out_of_order"].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("seconds", [[None, None], [-3e9, -3e9 + 5], [7e9, 7e9 + 5], [0, 5]])
+def test_logs_at_any_time_or_none_are_counted(seconds, monkeypatch):
+    log = events([("one", at, name, "web") for at, name in zip(seconds, "ab", strict=True)])
+    found = funnel.steps(log, ["a", "b"])
+    pd.testing.assert_frame_equal(found, by_programme(monkeypatch, log, ["a", "b"]))
+    assert found["units"].tolist() == ([0, 0] if seconds[0] is None else [1, 1])
+
+
+def test_a_log_that_is_not_there_has_nobody():
+    columns = {"user_id": "VARCHAR", "timestamp": "TIMESTAMP", "event": "VARCHAR"}
+    nobody = absent("touchpoints", connect("duckdb"), columns, "nowhere")
+    assert funnel.steps(nobody, ["a", "b"])["units"].tolist() == [0, 0]

@@ -16,13 +16,13 @@ def streams(engine):
 
 
 def whole_persons(engine, sql):
-    """The result of a statement sorted by `person`, in parts {column: array} that are cut where a person ends."""
+    """The result of a statement sorted by `person` and `k`, in parts {column: array}, cut where a person ends."""
     rest = None
     for part in engine.batches(sql, ROWS):
         if rest is not None:
             part = {name: np.concatenate([rest[name], column]) for name, column in part.items()}
-        person = part["person"]
-        if (person[1:] < person[:-1]).any():
+        person, k = part["person"], part["k"]
+        if ((person[1:] < person[:-1]) | ((person[1:] == person[:-1]) & (k[1:] < k[:-1]))).any():
             raise PerfnbError(
                 f"{engine.name} gave the events of persons in no order. Read the table with another engine"
             )

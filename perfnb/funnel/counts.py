@@ -31,7 +31,7 @@ def countable(touchpoints, rule):
 
 
 def plain_counts(touchpoints, rule):
-    """One row: units_k, level_k, continued_k, out_of_order_k and immature_k per step; None for times far from ours.
+    """One row: units_k, level_k, continued_k, out_of_order_k, immature_k per step; None without times of our age.
 
     Units are told apart by DuckDB's hash of 64 bits: of a million, two share one in one log of 37 million.
     """
@@ -40,7 +40,7 @@ def plain_counts(touchpoints, rule):
     at = touchpoints.micros()
     span = touchpoints.fetch(f"SELECT MIN({at}) AS low, MAX({at}) AS high FROM {{table}} AS source").iloc[0]
     bits = (rule.count + 1).bit_length()
-    if not 0 <= span["low"] <= span["high"] < 1 << (_BITS - bits):
+    if span.isna().any() or span["low"] < 0 or span["high"] >= 1 << (_BITS - bits):
         return None
     units, did, late = np.zeros((3, rule.count + 1), np.int64)
     parts = whole_persons(touchpoints.engine, touchpoints.over(_sorted(touchpoints, rule, bits)))

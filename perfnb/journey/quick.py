@@ -276,6 +276,8 @@ def walk(touchpoints, **counting):
     names, events = sorted(set(found["label"].dropna())), int(found["n"].sum())
     if not (0 < len(names) < 1 << _BITS and found["known"].sum() and events <= _LARGE):
         return None
+    if any("\0" in name for name in names):  # which no statement can hold
+        return None
     if found["low"].min() < 0 or found["high"].max() >= _LATEST:
         return None
     return Walk(touchpoints, rule, names, events, all_known=(found["n"] == found["known"]).all())
