@@ -132,6 +132,12 @@ def test_the_step_matrix_equals_every_journey_walked_on_its_own(engine, anchor, 
     assert (found["low"] <= found["share"] + 1e-12).all() and (found["share"] <= found["high"] + 1e-12).all()
 
 
+def test_a_touchpoint_where_no_journey_ever_is_has_no_row():
+    """A past bug: from their first step on nobody is at the start, and the chart had an empty row for it."""
+    found = step_matrix(events(LOG, COLUMNS))
+    assert (found.groupby("touchpoint")["journeys"].sum() > 0).all() and "(start)" not in set(found["touchpoint"])
+
+
 @pytest.mark.parametrize("lookback", [None, "2 seconds"])
 def test_the_step_matrix_agrees_with_transitions_and_frequent_journeys(lookback):
     table = events(LOG, COLUMNS)

@@ -373,7 +373,7 @@ def _grid(rows, steps, *, ends_last):
         for name, y in ((START, waiting), (_CONVERSION, done), (END, ended))
     ]
     sums = pd.concat([cells[["label", "step", "n", "yy", "yn"]], *own]).groupby(["label", "step"]).sum()
-    order = sums.groupby("label")["n"].sum().reset_index()
+    order = sums.groupby("label")["n"].sum().loc[lambda n: n > 0].reset_index()
     order["own"] = order["label"].map(_OWN).fillna(0)
     labels = order.sort_values(["own", "n", "label"], ascending=[True, False, True])["label"]
     grid = pd.MultiIndex.from_product([[float(step) for step in steps], labels], names=["step", "label"])
