@@ -9,7 +9,7 @@ import pandas as pd
 
 from perfnb.engine import identifier
 from perfnb.engine.stream import mapped, streams, whole_persons
-from perfnb.funnel.programme import check_types, known, met, moment
+from perfnb.funnel.programme import check_types, known, met, moment, reach
 
 __all__ = ["countable", "plain_counts"]
 
@@ -73,11 +73,10 @@ def _counts(part, rule, bits, ends):
     t, step = part["k"] >> bits, part["k"] & ((1 << bits) - 1)
     fresh = np.append(True, part["person"][1:] != part["person"][:-1])
     begins, whose = np.flatnonzero(fresh), np.cumsum(fresh, dtype=np.int32) - 1
-    rows, persons = np.arange(t.size), np.zeros(begins.size, bool)
     units, did, late = np.zeros((3, rule.count + 1), np.int64)
 
     def of_units(at):
-        found = persons.copy()
+        found = np.zeros(begins.size, bool)
         found[whose[at]] = True
         return found
 
@@ -85,11 +84,8 @@ def _counts(part, rule, bits, ends):
     if rule.period is not None:
         since, until = rule.period.micros()
         inside = (t >= since) & (t < until)
-        near = t >= since
-        if rule.follow_up == "inside":
-            near = inside
-        elif rule.window is not None:
-            near &= t < until + rule.window
+        since, until = reach(rule)
+        near = (t >= since) & (until is None or t < until)
     starts = step == 1
     if rule.entry == "first":
         first = np.minimum.reduceat(np.where(starts, t, np.iinfo(np.int64).max), begins)
@@ -102,7 +98,7 @@ def _counts(part, rule, bits, ends):
     # At one instant, what stands at one step may go on to the next; under "increase" it may not.
     sooner = None
     if rule.ties == "increase":
-        sooner = np.maximum.accumulate(np.where(fresh | (np.diff(t, prepend=-1) > 0), rows, 0)) - 1
+        sooner = np.maximum.accumulate(np.where(fresh | (np.diff(t, prepend=-1) > 0), np.arange(t.size), 0)) - 1
     for k in range(1, rule.count + 1):
         mine = np.flatnonzero(step == k)
         did[k] = of_units(mine[near[mine]]).sum()

@@ -13,7 +13,19 @@ from perfnb.engine import identifier, label, literal
 from perfnb.errors import BadParameter
 from perfnb.funnel.rule import micros
 
-__all__ = ["base", "bounds", "check_types", "events_sql", "keyed", "known", "met", "moment", "nearby", "programme"]
+__all__ = [
+    "base",
+    "bounds",
+    "check_types",
+    "events_sql",
+    "keyed",
+    "known",
+    "met",
+    "moment",
+    "nearby",
+    "programme",
+    "reach",
+]
 
 _MOST_OVERLAPPING = 5  # conditions that meet in one event: their subsets are counted
 _BEFORE = "ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING"
@@ -200,16 +212,22 @@ def bounds(rule):
     return f" AND t >= {since} AND t < {until}"
 
 
+def reach(rule):
+    """(since, until) in microseconds: where an attempt of the rule's period may reach; until is None for ever."""
+    since, until = rule.period.micros()
+    if rule.open == "union" or rule.follow_up == "inside":
+        return since, until
+    return since, None if rule.window is None else until + rule.window
+
+
 def nearby(rule):
     """The condition that a row lies where an attempt of the period may reach: who did a step at quite another time
     did not do it out of order.
     """
     if rule.period is None:
         return ""
-    since, until = rule.period.micros()
-    if rule.open == "union" or rule.follow_up == "inside":
-        return f" AND t >= {since} AND t < {until}"
-    return f" AND t >= {since}" + (f" AND t < {until + rule.window}" if rule.window is not None else "")
+    since, until = reach(rule)
+    return f" AND t >= {since}" + ("" if until is None else f" AND t < {until}")
 
 
 def _starts(rule):
